@@ -1,0 +1,106 @@
+"""Arrays and the devices they live on: the only file that knows that CuPy exists.
+
+The operations call NumPy's functions, and NumPy hands a CuPy array to CuPy by its own protocols
+(``np.tanh(cupy_array)`` runs on the GPU): so an array chooses its backend, and there is no flag. What those protocols do
+not cover is here. CuPy is imported when somebody asks for the device, and not before.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def namespace(*arrays: Any) -> ModuleType:
+    """The module that the arrays belong to: ``numpy``, or ``cupy`` where one of them is CuPy's.
+
+    >>> namespace(np.ones(3)).__name__
+    'numpy'
+    """
+    cupy = sys.modules.get("cupy")  # who has a CuPy array has imported CuPy
+    return cupy if cupy is not None and any(isinstance(a, cupy.ndarray) for a in arrays) else np
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array (or a NumPy scalar), on any device."""
+    return isinstance(value, (np.ndarray, np.generic)) or namespace(value) is not np
+
+
+def device_of(array: Any) -> str:
+    """``"cpu"``, or ``"cuda:0"`` for an array on the first GPU."""
+    return "cpu" if namespace(array) is np else f"cuda:{array.device.id}"
+
+
+def move(array: Any, device: str) -> Any:
+    """The array on another device (``"cpu"``, ``"cuda"``, ``"cuda:1"``); itself, if it is there already.
+
+    Raises:
+        ValueError: there is no such device name.
+        ImportError: CuPy is not installed. RuntimeError: CuPy finds no such GPU.
+    """
+    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or device == "cpu:":
+        raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:1', got {device!r}")
+    if kind == "cpu":
+        return array if namespace(array) is np else array.get()
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(f"device {device!r} needs CuPy: pip install 'tinygrad_rnn[cuda13]' (or cuda12)") from error
+    if namespace(array) is cupy and (not number or array.device.id == int(number)):
+        return array
+    try:
+        with cupy.cuda.Device(int(number) if number else None):
+            return cupy.asarray(array)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"device {device!r} cannot be used: {error}") from error
+
+
+def new_array(data: Any, dtype: Any = None) -> Any:
+    """A new array of numbers that nobody else holds, from anything that NumPy or CuPy makes an array of."""
+    array = data.copy() if namespace(data) is not np else np.array(data)
+    if array.dtype.kind in "OSUMm":
+        raise TypeError(f"data: expected numbers in a regular shape, got {type(data).__name__} ({array.dtype})")
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def shared_array(other: Any) -> Any:
+    """The array of another library, without a copy, by DLPack: NumPy's on the CPU, CuPy's on a GPU."""
+    if other.__dlpack_device__()[0] in (1, 3):  # DLPack's numbers for the CPU, and for its memory pinned by CUDA
+        return np.from_dlpack(other)
+    import cupy
+
+    return cupy.from_dlpack(other)
+
+
+def private(value: Any) -> Any:
+    """An operand that is no tensor belongs to the user, who may write into it later: the tape keeps a copy."""
+    return value if isinstance(value, (float, int, np.generic)) or value is None else new_array(value)
+
+
+def to_array(out: Any) -> Any:
+    """NumPy makes scalars of results without dimensions; a tensor holds an array."""
+    return np.asarray(out) if isinstance(out, np.generic) else out
+
+
+def has_gradient(dtype: Any) -> bool:
+    """Whether numbers of this dtype can have a gradient: floating-point ones do, integers and booleans do not."""
+    if dtype.kind == "c":
+        raise TypeError(f"{dtype} has no gradient here: compute with real and imaginary parts")
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def read_only(array: Any) -> Any:
+    """A view that cannot be written into. (CuPy has no such views: there it is the array.)"""
+    if isinstance(array, np.ndarray):
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
+def scatter_add(target: Any, index: Any, values: Any) -> None:
+    """``target[index] += values``, where places that the index names twice are added to twice."""
+    namespace(target).add.at(target, index, values)

@@ -1,0 +1,60 @@
+"""What goes wrong, said so that the caller can mend it: which operation, which argument, what came, what was expected.
+
+NumPy and CuPy already refuse what they cannot compute. Here their errors get the words of the call that the user wrote.
+This file raises nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrays import device_of, is_array
+
+
+class DeviceError(TypeError):
+    """Operands live on different devices, or the device that was asked for is not there."""
+
+
+class AnomalyError(FloatingPointError):
+    """Under :func:`tinygrad_rnn.anomaly`: an operation made a NaN or an infinity out of finite numbers."""
+
+
+class MutationError(RuntimeError):
+    """Under :func:`tinygrad_rnn.anomaly`: an array that the tape keeps was changed between forward and backward."""
+
+
+def described(value: Any) -> str:
+    """A value in a few words: ``float32 (3, 4)`` for an array, its repr for anything small."""
+    value = getattr(value, "_data", value)
+    if is_array(value) and not isinstance(value, np.generic):
+        where = device_of(value)
+        return f"{value.dtype} {value.shape}" + (f" on {where}" if where != "cpu" else "")
+    if isinstance(value, (list, tuple)) and any(map(is_array, value)):
+        return f"[{', '.join(map(described, value))}]"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
+
+
+def explained(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> Exception:
+    """The error of a primitive's forward, of the same kind, in the words of the operation that was called."""
+    parameters = [p for p in op.signature.parameters if p not in keywords]
+    names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else parameters
+    given = {**dict(zip(names, inputs)), **keywords}
+    places = {name: device_of(array) for name, x in given.items() if is_array(array := getattr(x, "_data", x)) and array.ndim}
+    if len(set(places.values())) > 1:
+        (a, here), *others = places.items()
+        b, there = next(item for item in others if item[1] != here)
+        return DeviceError(
+            f"{op.name}: {a} is on {here!r} and {b} on {there!r}, and nothing is copied between devices silently: "
+            f"move one, with .to({there!r}) or .to({here!r})"
+        )
+    kinds = (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, ValueError, TypeError)
+    kind = next((kind for kind in kinds if isinstance(error, kind)), None)
+    came = f"{op.name}({', '.join(f'{name}: {described(x)}' for name, x in given.items())})"
+    if kind is None:
+        error.add_note(f"in {came}")
+        return error
+    return kind(f"{came}: {error}")

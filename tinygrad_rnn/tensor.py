@@ -1,0 +1,231 @@
+"""The tensor: an array, and the entry of the tape that made it.
+
+A tensor is a value: nothing changes it once it is made, so what the tape keeps can be shared, not copied. Its operators
+and most of its methods are the operations themselves; ``ops/__init__.py`` puts them here, as they are built on tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import device_of, move, new_array, read_only, shared_array
+
+if TYPE_CHECKING:
+    from .tape import Node
+
+
+class Tensor:
+    """An array, and the entry of the tape that made it; no entry: a constant. Make one with :func:`tensor`.
+
+    ``x.data`` is the NumPy or CuPy array (NumPy's cannot be written into: assign a new one instead, ``x.data = ...``).
+    Beside ``.shape .ndim .size .dtype .device .T .mT`` a tensor has NumPy's operators, comparisons (they give plain
+    arrays), indexing and methods, and obeys NumPy's protocols: ``np.tanh(x)`` and ``array + x`` are recorded too.
+    """
+
+    __slots__ = ("_data", "node", "__weakref__")
+
+    ufuncs: dict[Callable, Callable] = {}  # NumPy's functions, and ours that take their place
+    functions: dict[Callable, Callable] = {}
+
+    def __init__(self, data: Any, node: Node | None = None):
+        self._data = data
+        self.node = node
+
+    # What it holds
+
+    @property
+    def data(self) -> Any:
+        """The array. On the CPU it is a read-only view: the tape may depend on its values. Assigning makes a copy."""
+        return read_only(self._data)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = new_array(getattr(value, "_data", value))
+        if array.shape != self.shape or array.dtype != self.dtype or device_of(array) != self.device:
+            raise ValueError(
+                f"data: expected {self.dtype} {self.shape} on {self.device}, "
+                f"got {array.dtype} {array.shape} on {device_of(array)}; make a new tensor for another kind of array"
+            )
+        if self.node is not None and type(self.node) is not Leaf:
+            raise RuntimeError("data: this tensor was computed; only a leaf can be given new data")
+        self._data = array
+
+    shape = property(lambda self: self._data.shape)
+    ndim = property(lambda self: self._data.ndim)
+    size = property(lambda self: self._data.size)
+    dtype = property(lambda self: self._data.dtype)
+    device = property(lambda self: device_of(self._data), doc='``"cpu"``, or ``"cuda:0"``.')
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array; copied to the host if they are on a GPU. What is done with it is not recorded."""
+        return read_only(move(self._data, "cpu"))
+
+    def item(self) -> Any:
+        """The only value, as a Python number."""
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def detach(self) -> Tensor:
+        """The same values as a constant: no gradient flows through it."""
+        return Tensor(self._data)
+
+    # Its place on the tape
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to it. May be set on a tensor that was not computed."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.node is not None and type(self.node) is not Leaf:
+            raise RuntimeError("requires_grad: this tensor was computed; use x.detach() for a constant")
+        if bool(wanted) != self.requires_grad:
+            self.node = _leaf(self._data) if wanted else None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward`` has accumulated: a tensor, or None. Only leaves have one."""
+        if self.node is None or type(self.node) is Leaf:
+            return getattr(self.node, "grad", None)
+        raise RuntimeError(f"grad: this tensor was computed (by {self.node.op.name}), and only leaves keep their "
+                           "gradient; use tg.gradients(loss, [this])")  # fmt: skip
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if type(self.node) is not Leaf:
+            raise RuntimeError("grad: only a tensor made with requires_grad=True has a gradient to set")
+        if value is not None and (not isinstance(value, Tensor) or (value.shape, value.dtype) != (self.shape, self.dtype)):
+            raise ValueError(f"grad: expected None or a {self.dtype} tensor of shape {self.shape}, got {value!r}")
+        self.node.grad = value
+
+    def backward(self, g: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
+        """Add the gradient of this tensor to the ``.grad`` of every leaf that it depends on. See :func:`backward`."""
+        backward(self, g, create_graph, retain_graph)
+
+    # Python's and NumPy's protocols
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=20, edgeitems=2)
+        about = [] if self.dtype == np.float64 else [str(self.dtype)]
+        about += [] if self.device == "cpu" else [f"device={self.device!r}"]
+        if self.node is not None:
+            about += ["requires_grad=True" if type(self.node) is Leaf else f"from={self.node.op.name}"]
+        return f"tensor({', '.join([text, *about])})"
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self._data)
+
+    def __int__(self) -> int:
+        return int(self._data)
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    __hash__ = object.__hash__
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("a tensor cannot be written into: the tape may depend on its values. "
+                        "x = x.at[index].set(value), or .add(value), makes a new one")  # fmt: skip
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.node is not None:
+            raise TypeError("a tensor that requires a gradient does not become an array silently, as the gradient would "
+                            "be lost: say x.data (or x.detach()) if that is meant")  # fmt: skip
+        if self.device != "cpu":
+            raise TypeError("a tensor on a GPU does not become a NumPy array silently: use x.numpy() or x.to('cpu')")
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+        if keywords.get("out") is not None:
+            raise TypeError(f"np.{ufunc.__name__}: out= would write into an array; use the result instead")
+        operation = Tensor.ufuncs.get(ufunc) if method == "__call__" else None
+        if operation is None:
+            called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise TypeError(f"np.{called} has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive")
+        return operation(*inputs, **keywords)
+
+    def __array_function__(self, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Any:
+        operation = Tensor.functions.get(function)
+        if operation is None:
+            name = f"{function.__module__.replace('numpy', 'np')}.{function.__name__}"
+            raise TypeError(f"{name} has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive")
+        return operation(*inputs, **keywords)
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        if self.node is not None:
+            raise BufferError("a tensor that requires a gradient is not handed over silently: use x.detach()")
+        return self.data.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple:
+        return self._data.__dlpack_device__()
+
+    def __reduce__(self) -> tuple:  # for copy, deepcopy and pickle
+        if self.node is not None and type(self.node) is not Leaf:
+            raise RuntimeError("only tensors that were not computed can be copied or pickled: detach() it first")
+        return tensor, (self._data, self.requires_grad)
+
+    if TYPE_CHECKING:  # what ops/__init__.py puts here
+
+        def _operation(self, *args: Any, **keywords: Any) -> Tensor: ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _operation
+        __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __neg__ = __pos__ = __abs__ = __getitem__ = _operation
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _operation
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None) -> Tensor:
+    """Make a tensor: a copy of numbers in an array, a list, a scalar, or a tensor that requires no gradient.
+
+    Args:
+        data: a NumPy or CuPy array (it stays on its device), nested lists, or a number.
+        requires_grad: whether a gradient is wanted with regard to it (floating-point numbers only).
+        dtype: by default the data's own; Python floats are float64, as in NumPy.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default where the data is.
+
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    tensor([[1., 2.],
+            [3., 4.]], requires_grad=True)
+    """
+    if isinstance(data, Tensor):
+        if data.node is not None:
+            raise TypeError("data: this tensor requires a gradient, which a copy would lose: use x.detach() if that is meant")
+        data = data._data
+    array = new_array(data, dtype)
+    array = array if device is None else move(array, device)
+    return Tensor(array, _leaf(array) if requires_grad else None)
+
+
+def _leaf(array: Any) -> Leaf:
+    if array.dtype.kind != "f":
+        raise TypeError(f"requires_grad: expected floating-point numbers, got {array.dtype}; pass dtype=float")
+    return Leaf(array.shape, array.dtype)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """A constant that shares the memory of another library's array (PyTorch, JAX, CuPy, ...), by DLPack: no copy.
+
+    What is written into the other array is seen here, and a gradient that depends on it would be wrong: hand over what
+    you no longer change, or use :func:`tensor`, which copies.
+
+    >>> from_dlpack(np.ones(2))
+    tensor([1., 1.])
+    """
+    return Tensor(shared_array(array))
+
+
+from .tape import Leaf, backward  # noqa: E402  below the class, which tape.py builds on
