@@ -1,5 +1,24 @@
-from .tensor import *
-from .tensor import tensor, Tensor, from_dlpack
-from .tape import *
-from . import ops
+"""Automatic differentiation on a tape, from scratch, over NumPy and CuPy arrays; and recurrent networks on it.
+
+>>> import tinygrad_rnn as tg
+>>> x = tg.tensor([0.0, 1.0], requires_grad=True)
+>>> loss = (tg.tanh(x) ** 2).sum()
+>>> loss.backward()
+>>> x.grad
+tensor([0.        , 0.63970001])
+"""
+
+from .tensor import Tensor, from_dlpack, tensor  # isort: skip  (first: the tape is made of tensors)
+from . import nn, ops, optim
+from .check import check_gradients, numerical_gradient
+from .debug import anomaly, label
+from .errors import AnomalyError, DeviceError, MutationError
+from .modes import enable_grad, is_recording, no_grad
+from .nn.recurrent import scan
+from .nn.weights import CheckpointError, load, save
 from .ops import *
+from .show import Tape, tape
+from .tape import Primitive, backward, gradients, primitive
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+__version__ = "0.1.0"

@@ -1,13 +1,12 @@
 """What goes wrong, said so that the caller can mend it: which operation, which argument, what came, what was expected.
 
 NumPy and CuPy already refuse what they cannot compute. Here their errors get the words of the call that the user wrote.
-This file raises nothing by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -38,8 +37,8 @@ def described(value: Any) -> str:
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
 
 
-def explained(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> Exception:
-    """The error of a primitive's forward, of the same kind, in the words of the operation that was called."""
+def explain(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> NoReturn:
+    """Raise the error of a primitive's forward again, of the same kind, in the words of the operation that was called."""
     parameters = [p for p in op.signature.parameters if p not in keywords]
     names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else parameters
     given = {**dict(zip(names, inputs)), **keywords}
@@ -47,14 +46,15 @@ def explained(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> Ex
     if len(set(places.values())) > 1:
         (a, here), *others = places.items()
         b, there = next(item for item in others if item[1] != here)
-        return DeviceError(
+        raise DeviceError(
             f"{op.name}: {a} is on {here!r} and {b} on {there!r}, and nothing is copied between devices silently: "
             f"move one, with .to({there!r}) or .to({here!r})"
-        )
+        ) from error
     kinds = (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, ValueError, TypeError)
     kind = next((kind for kind in kinds if isinstance(error, kind)), None)
-    came = f"{op.name}({', '.join(f'{name}: {described(x)}' for name, x in given.items())})"
+    came = [f"{name}: {described(x)}" for name, x in given.items()]
+    came = f"{op.name}({', '.join(came if len(came) <= 8 else [*came[:6], '...', came[-1]])})"
     if kind is None:
         error.add_note(f"in {came}")
-        return error
-    return kind(f"{came}: {error}")
+        raise error
+    raise kind(f"{came}: {error}") from error

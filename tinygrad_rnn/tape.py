@@ -5,9 +5,9 @@ from walking the entries that it was made from, last to first: each operation ha
 output into the gradients of its inputs. A recurrent network leaves a longer tape, and nothing else is different: this
 walk *is* back-propagation through time.
 
-The file reads top-down: what an entry is, how a call becomes one (recording), how the entries are walked back, and how
-they are shown. It knows no operation: those are in ``ops/``, each with its rule beside it. What a tensor can do is in
-``tensor.py``.
+The file reads top-down: what an entry is, how a call becomes one (recording), how the entries are walked back. It knows
+no operation: those are in ``ops/``, each with its rule beside it. What a tensor can do is in ``tensor.py``; when nothing
+is recorded, in ``modes.py``; how a tape is printed, in ``show.py``.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from .arrays import has_gradient, is_array, private, to_array
-from .errors import described, explained
+from .errors import described, explain
+from .modes import Mode, _mode, enable_grad, is_recording
+from .rules import Rule
 from .tensor import Tensor
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 _next_position = itertools.count().__next__  # creation order is a topological order
-_mode: ContextVar[Mode | None] = ContextVar("mode", default=None)  # None: record, and nobody watches
 
 
 class Node:
@@ -81,19 +81,16 @@ class Primitive:
     ``declared`` is what a primitive says of itself to whom it may concern, such as ``ufunc=np.tanh``.
     """
 
-    def __init__(self, forward: Callable, signature: inspect.Signature, several: bool, declared: dict):
+    def __init__(self, forward: Callable, name: str, signature: inspect.Signature, several: bool, declared: dict):
         parameters = signature.parameters.values()
-        self.name, self.forward, self.signature = forward.__name__, forward, signature
+        self.forward, self.name, self.signature = forward, name, signature
         self.several, self.declared = several, declared
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)] or [
             p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
         ]
-        self.rules: list[Callable | None] = [None for _ in self.inputs]
-        self.needs: list[list[str]] = [[] for _ in self.inputs]  # for each rule, the names of what it asked for,
-        self.keeps: list[Callable] = [lambda *_, **__: ()] * len(self.inputs)  # a function that picks just that,
-        self.lifts: list[Callable] = [lambda *_: ()] * len(self.inputs)  # and one that makes tensors of it again
-        self.kept_inputs = [False for _ in self.inputs]  # for each input, whether any rule asked for it
+        self.rules = [Rule(self, x, None) for x in self.inputs]
+        self.kept_inputs = [False for _ in self.inputs]  # for each input, whether any rule asks for it
         makers = {1: one_input, 2: two_inputs if len(parameters) == 2 and not several else any_inputs}
         make = any_inputs if self.variadic else makers.get(len(self.inputs), any_inputs)
         self.call, self.pull = make(self)
@@ -102,49 +99,9 @@ class Primitive:
         """Register the rules, in the order of the inputs (None: not differentiable); return the function."""
         if len(rules) != len(self.inputs):
             raise TypeError(f"{self.name}: expected {len(self.inputs)} rules, for {self.inputs}; got {len(rules)}")
-        for i, rule in enumerate(rules):
-            self.rules[i], self.needs[i] = rule, self._needs_of(rule)
-            self.keeps[i], self.lifts[i] = self._keep(self.inputs[i], self.needs[i]), self._lift(self.needs[i])
-        self.kept_inputs[:] = [any(name in needs for needs in self.needs) for name in self.inputs]
+        self.rules[:] = [Rule(self, x, rule) for x, rule in zip(self.inputs, rules)]
+        self.kept_inputs[:] = [any(x in rule.needs for rule in self.rules) for x in self.inputs]
         return self.call
-
-    def _needs_of(self, rule: Callable | None) -> list[str]:
-        """The names that a rule asks for. A misspelt one fails here, when the module is imported."""
-        if rule is None:
-            return []
-        known = {*self.signature.parameters, "in_shapes" if self.variadic else "in_shape"}
-        known |= set() if self.several else {"out"}
-        g, *needs = inspect.signature(rule).parameters
-        if g != "g" or not known.issuperset(needs):
-            raise TypeError(f"{self.name}: a rule takes g and any of {sorted(known)}, not {[g, *needs]}")
-        return needs
-
-    def _keep(self, x: str, needs: list[str]) -> Callable:
-        """A function of the output and the arguments that returns what a rule of input x needs: source, compiled once.
-
-        For multiply's first rule, which asks for b: ``lambda out, a, b: (b, )``.
-        """
-        parameters = self.signature.parameters.values()
-        arguments = ", ".join(
-            [("*" if p.kind is p.VAR_POSITIONAL else "") + p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-            + ["*"] * (not self.variadic and any(p.kind is p.KEYWORD_ONLY for p in parameters))
-            + [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        )
-        spelt = {"in_shape": f"{x}.shape", "in_shapes": f"[x.shape for x in {x}]"}
-        pick = eval(f"lambda out, {arguments}: ({''.join(spelt.get(need, need) + ', ' for need in needs)})")
-        pick.__defaults__ = getattr(self.forward, "__defaults__", None)
-        pick.__kwdefaults__ = getattr(self.forward, "__kwdefaults__", None)
-        return pick
-
-    def _lift(self, needs: list[str]) -> Callable:
-        """A function that puts what was kept for a rule back on the tape: the output at its entry, inputs at theirs.
-
-        For multiply's first rule: ``lambda kept, node, parents: (placed(kept[0], parents[1]), )``.
-        """
-        places = {"out": "node", **{x: f"parents[{i}]" for i, x in enumerate(self.inputs)}}
-        places |= {self.inputs[0]: "parents"} if self.variadic else {}
-        lifted = [f"placed(kept[{i}], {places[x]})" if x in places else f"kept[{i}]" for i, x in enumerate(needs)]
-        return eval(f"lambda kept, node, parents: ({''.join(x + ', ' for x in lifted)})")
 
 
 def primitive(forward: Callable | None = None, *, several: bool = False, **declared: Any) -> Any:
@@ -168,8 +125,7 @@ def primitive(forward: Callable | None = None, *, several: bool = False, **decla
     """
     if forward is None:
         return functools.partial(primitive, several=several, **declared)
-    op = Primitive(declared.get("ufunc", forward), inspect.signature(forward), several, declared)
-    op.name = forward.__name__
+    op = Primitive(declared.get("ufunc", forward), forward.__name__, inspect.signature(forward), several, declared)
     call = functools.update_wrapper(op.call, forward)
     call.op, call.vjp = op, op.vjp
     return call
@@ -177,53 +133,52 @@ def primitive(forward: Callable | None = None, *, several: bool = False, **decla
 
 def any_inputs(op: Primitive) -> tuple[Callable, Callable]:
     """Two functions: what users call, and the rules, run on a gradient. This is the plain form, for any inputs."""
-    rules = op.rules
 
     def call(*inputs: Any, **keywords: Any) -> Any:
         if (mode := _mode.get()) is not None:
-            return mode.call(op, inputs, keywords)
+            return finish(mode, op, inputs, keywords)
         return record(op, inputs, keywords)
 
     def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
         if op.variadic:
-            return rules[0](g, *kept)
-        return [None if p is None else rule(g, *values) for p, rule, values in zip(parents, rules, kept)]
+            return op.rules[0].function(g, *kept)
+        return [None if p is None else rule.function(g, *values) for p, rule, values in zip(parents, op.rules, kept)]
 
     return call, pull
 
 
 def one_input(op: Primitive) -> tuple[Callable, Callable]:
     """any_inputs, written out for one, and whatever else the forward takes: for speed alone."""
-    forward, get_mode, rules, keeps = op.forward, _mode.get, op.rules, op.keeps
+    forward, get_mode, rules = op.forward, _mode.get, op.rules
     noted = note_several if op.several else note
 
     def call(x: Any, /, *rest: Any, **keywords: Any) -> Any:
         if (mode := get_mode()) is not None:
-            return mode.call(op, (x, *rest), keywords)
+            return finish(mode, op, (x, *rest), keywords)
         array, parent = (x._data, x.node) if isinstance(x, Tensor) else (x, None)
         if rest or keywords:
             rest, keywords = settled(op, rest, keywords, parent is not None)
         try:
             out = forward(array, *rest, **keywords)
         except Exception as error:
-            raise explained(error, op, (x, *rest), keywords) from error
-        if parent is None or rules[0] is None:
+            explain(error, op, (x, *rest), keywords)
+        if parent is None:
             return out if array is x else constant(out)
-        return noted(out, op, (parent,), (keeps[0](out, array, *rest, **keywords),))
+        return noted(out, op, (parent,), (rules[0].keep(out, array, *rest, **keywords),))
 
     def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
-        return (rules[0](g, *kept[0]),)
+        return (rules[0].function(g, *kept[0]),)
 
     return call, pull
 
 
 def two_inputs(op: Primitive) -> tuple[Callable, Callable]:
     """any_inputs, written out for two."""
-    forward, get_mode, rules, keeps, kept_inputs = op.forward, _mode.get, op.rules, op.keeps, op.kept_inputs
+    forward, get_mode, rules, kept_inputs = op.forward, _mode.get, op.rules, op.kept_inputs
 
     def call(a: Any, b: Any, /) -> Any:
         if (mode := get_mode()) is not None:
-            return mode.call(op, (a, b), {})
+            return finish(mode, op, (a, b), {})
         x, p, y, q = a, None, b, None
         if isinstance(a, Tensor):
             x, p = a._data, a.node
@@ -232,76 +187,87 @@ def two_inputs(op: Primitive) -> tuple[Callable, Callable]:
         try:
             out = forward(x, y)
         except Exception as error:
-            raise explained(error, op, (a, b), {}) from error
+            explain(error, op, (a, b), {})
         if p is None and q is None:
             return out if x is a and y is b else constant(out)
         if x is a and kept_inputs[0]:
             x = private(x)
         if y is b and kept_inputs[1]:
             y = private(y)
-        keep_p, keep_q = keeps
-        kept = (None if p is None else keep_p(out, x, y), None if q is None else keep_q(out, x, y))
+        for_a, for_b = rules
+        kept = (None if p is None else for_a.keep(out, x, y), None if q is None else for_b.keep(out, x, y))
         return note(out, op, (p, q), kept)
 
     def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
-        (p, q), (p_kept, q_kept) = parents, kept
-        return (None if p is None else rules[0](g, *p_kept), None if q is None else rules[1](g, *q_kept))
+        (p, q), (p_kept, q_kept), (for_a, for_b) = parents, kept, rules
+        return (None if p is None else for_a.function(g, *p_kept), None if q is None else for_b.function(g, *q_kept))
 
     return call, pull
+
+
+def finish(mode: Mode, op: Primitive, inputs: Sequence, keywords: dict) -> Any:
+    """The rest of a call in a mode: where nothing is recorded, or somebody watches."""
+    compute = record if mode.records else evaluate
+    return compute(op, inputs, keywords) if mode.observer is None else mode.observer.call(compute, op, inputs, keywords)
 
 
 def record(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
     """Call a primitive, and note an entry for it if one of its inputs wants a gradient."""
     n = len(inputs) if op.variadic else len(op.inputs)
-    nodes = [x.node if isinstance(x, Tensor) else None for x in inputs[:n]]
-    wanted = any(nodes)
+    parents = tuple([x.node if isinstance(x, Tensor) else None for x in inputs[:n]])
+    wanted = any(parents)
     rest, keywords = settled(op, inputs[n:], keywords, wanted)
-    if wanted and not op.variadic and None in op.rules:
-        settled(op, [x for x, rule in zip(inputs, op.rules) if rule is None], {}, wanted)
     out = evaluate(op, (*inputs[:n], *rest), keywords)
     if not wanted:
         return out
-    outs = tuple([x._data for x in out]) if op.several else out._data
+    out = tuple([x._data for x in out]) if op.several else out._data
     kept_inputs = op.kept_inputs * n if op.variadic else op.kept_inputs
     arrays = [x._data if isinstance(x, Tensor) else private(x) if k else x for x, k in zip(inputs, kept_inputs)]
     if op.variadic:
-        kept = op.keeps[0](outs, *arrays, **keywords)
+        kept = op.rules[0].keep(out, *arrays, **keywords)
     else:
-        kept = tuple([p and keep(outs, *arrays, *rest, **keywords) for p, keep in zip(nodes, op.keeps)])
-    return (note_several if op.several else note)(outs, op, tuple(nodes), kept)
+        kept = tuple([p and rule.keep(out, *arrays, *rest, **keywords) for p, rule in zip(parents, op.rules)])
+    return (note_several if op.several else note)(out, op, parents, kept)
 
 
 def evaluate(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
     """Call a primitive and note nothing: arrays for arrays, constants for tensors."""
     tensors = any([isinstance(x, Tensor) for x in inputs])
-    arrays = [x._data if isinstance(x, Tensor) else x for x in inputs] if tensors else inputs
+    arrays, keywords = settled(op, inputs, keywords, None)
     try:
         out = op.forward(*arrays, **keywords)
     except Exception as error:
-        raise explained(error, op, inputs, keywords) from error
+        explain(error, op, inputs, keywords)
     return constant(out) if tensors else out
 
 
-def settled(op: Primitive, rest: Sequence, keywords: dict, keep: bool) -> tuple[Sequence, dict]:
-    """The arguments that have no rule. A tensor that wants a gradient is refused; arrays are copied if we keep them."""
-    if _PLAIN.issuperset(map(type, rest)) and _PLAIN.issuperset(map(type, keywords.values())):
-        return rest, keywords
+def settled(op: Primitive, values: Sequence, keywords: dict, wanted: bool | None) -> tuple[Sequence, dict]:
+    """Arguments for which there is no rule, as arrays: copies, if a gradient is wanted, as the tape may keep them.
+
+    A tensor that requires a gradient is refused among them; unless nothing is recorded (wanted is None).
+    """
+    ready = _PLAIN if wanted else _PLAIN_OR_ARRAY
+    for value in (*values, *keywords.values()):
+        if (kind := type(value)) not in ready and not (kind is tuple and ready.issuperset(map(type, value))):
+            break
+    else:
+        return values, keywords
 
     def settle(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return tuple(map(settle, value)) if isinstance(value, tuple) else list(map(settle, value))
         if isinstance(value, Tensor):
-            if value.node is not None:
-                rules = [name for name, rule in zip(op.inputs, op.rules) if rule] or op.inputs
-                raise TypeError(f"{op.name}: {described(value)} requires a gradient where there is no rule for one "
-                                f"(only for {', '.join(rules)}); use x.detach() for a constant")  # fmt: skip
+            if value.node is not None and wanted is not None:
+                raise TypeError(f"{op.name}: {described(value)} requires a gradient, and only {', '.join(op.inputs)} "
+                                "can have one; use x.detach() for a constant")  # fmt: skip
             return value._data
-        return private(value) if keep and is_array(value) else value
+        if type(value) in (tuple, list):
+            return type(value)(map(settle, value))
+        return private(value) if wanted and is_array(value) else value
 
-    return tuple(map(settle, rest)), {name: settle(value) for name, value in keywords.items()}
+    return tuple(map(settle, values)), {name: settle(value) for name, value in keywords.items()}
 
 
 _PLAIN = {int, float, bool, str, type(None), slice, type(...)}
+_PLAIN_OR_ARRAY = {*_PLAIN, np.ndarray}
 
 
 def note(out: Any, op: Primitive, parents: tuple, kept: tuple) -> Tensor:
@@ -325,113 +291,6 @@ def note_several(outs: tuple, op: Primitive, parents: tuple, kept: tuple) -> tup
 def constant(out: Any) -> Any:
     """A result that needs no entry."""
     return tuple(map(constant, out)) if isinstance(out, tuple) else Tensor(to_array(out))
-
-
-# Modes ---------------------------------------------------------------------------------------------------------------
-
-
-class Observer:
-    """Somebody who watches every call of a primitive, and every rule: anomaly mode, or a trace."""
-
-    def call(self, compute: Callable, op: Primitive, inputs: tuple, keywords: dict) -> Any:
-        """Finish the call; ``compute`` (record, or evaluate) would do so if nobody watched."""
-        return compute(op, inputs, keywords)
-
-    def before_rule(self, node: Node) -> None:
-        """A gradient has arrived at an entry, and its rules are about to run."""
-
-    def after_rule(self, node: Node, gradients: Sequence) -> None:
-        """The rules of an entry have returned the gradients of its inputs."""
-
-
-class Mode:
-    """How calls of primitives are finished, in this thread or task, while it lasts."""
-
-    def __init__(self, before: Mode | None, records: bool | None = None, observer: Observer | None = None):
-        self.before = before
-        self.compute = (record if records else evaluate) if records is not None else before.compute if before else record
-        self.observer = observer or (before.observer if before else None)
-
-    def call(self, op: Primitive, inputs: tuple, keywords: dict) -> Any:
-        if self.observer is None:
-            return self.compute(op, inputs, keywords)
-        return self.observer.call(self.compute, op, inputs, keywords)
-
-
-class switched:
-    """A mode as a context manager, for a block, and as a decorator, for a function or a generator."""
-
-    def __init__(self, **changes: Any):
-        self.changes = changes
-
-    def __enter__(self) -> Observer | None:
-        _mode.set(Mode(_mode.get(), **self.changes))
-        return self.changes.get("observer")
-
-    def __exit__(self, *error: Any) -> None:
-        mode = _mode.get()
-        _mode.set(mode.before if mode else None)
-
-    def __call__(self, function: Callable) -> Callable:
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def wrapper(*args: Any, **keywords: Any) -> Iterator:
-                """The mode holds while the generator runs, and not while its user does."""
-                generator, resume, value = function(*args, **keywords), "send", None
-                while True:
-                    try:
-                        with self:
-                            item = getattr(generator, resume)(value)
-                    except StopIteration as end:
-                        return end.value
-                    try:
-                        resume, value = "send", (yield item)
-                    except GeneratorExit:
-                        with self:
-                            generator.close()
-                        raise
-                    except BaseException as error:
-                        resume, value = "throw", error
-
-        elif inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def wrapper(*args: Any, **keywords: Any) -> Any:
-                with self:
-                    return await function(*args, **keywords)
-
-        else:
-
-            @functools.wraps(function)
-            def wrapper(*args: Any, **keywords: Any) -> Any:
-                with self:
-                    return function(*args, **keywords)
-
-        return wrapper
-
-
-def no_grad(function: Callable | None = None) -> Any:
-    """Compute without recording, in this thread or task: a context manager, and a decorator (of generators, too).
-
-    >>> import tinygrad_rnn as tg
-    >>> x = tg.tensor(2.0, requires_grad=True)
-    >>> with tg.no_grad():
-    ...     (x * x).requires_grad
-    False
-    """
-    return switched(records=False) if function is None else switched(records=False)(function)
-
-
-def enable_grad(function: Callable | None = None) -> Any:
-    """Record again, inside a :func:`no_grad` block: a context manager, and a decorator."""
-    return switched(records=True) if function is None else switched(records=True)(function)
-
-
-def is_recording() -> bool:
-    """Whether operations are recorded here and now."""
-    mode = _mode.get()
-    return mode is None or mode.compute is record
 
 
 # Walking -------------------------------------------------------------------------------------------------------------
@@ -490,7 +349,7 @@ def gradients(
     retain = create_graph if retain_graph is None else retain_graph
     nodes = {x.node for x in inputs}
     found, owned = walk(output.node, between(nodes, output.node), g, nodes, create_graph, retain)
-    results = [given(found[x.node], x.node in owned) if x.node in found else Tensor(0 * x._data) for x in inputs]
+    results = [given(found[x.node], x.node in owned) if x.node in found else Tensor(np.zeros_like(x._data)) for x in inputs]
     return results[0] if alone else results
 
 
@@ -558,7 +417,7 @@ def walk(
         with enable_grad():
             return walk(root, entries, g, inputs, create_graph, retain)
     observer = mode.observer if (mode := _mode.get()) else None
-    useful = set(entries)
+    useful = set(entries) if inputs is not None else set()
     grads, found, owned = {root: g}, {}, set()
     while entries:
         node = entries.pop()
@@ -566,9 +425,9 @@ def walk(
         if g is None:
             continue
         op, parents = node.op, node.parents
-        if op is None or inputs is not None and node in inputs:
+        if op is None or (inputs is not None and node in inputs):
             found[node] = g
-            if useful.isdisjoint(parents):
+            if op is None or useful.isdisjoint(parents):
                 continue
         if type(node) is Output:  # one of several: the entry of all waits until it is met
             grads.setdefault(parents[0], {})[node.kept] = g
@@ -598,7 +457,7 @@ def walk(
             error.add_note(f"on the way back through {op.name}, whose output is {node.dtype} {node.shape}")
             raise
         if observer is not None:
-            observer.after_rule(node, ds)
+            observer.after_rule(node, g, ds)
         if not retain:
             node.parents = node.kept = ()
     return found, owned
@@ -631,102 +490,12 @@ def fitted(d: Any, parent: Node) -> Any:
 
 def as_tensors(node: Node) -> Sequence:
     """What an entry kept, as tensors on the tape again: the output at this entry, the inputs at their own."""
-    op, kept, parents = node.op, node.kept, node.parents
-    if op.variadic:
-        return op.lifts[0](kept, node, parents)
-    return [None if values is None else lift(values, node, parents) for values, lift in zip(kept, op.lifts)]
-
-
-def placed(value: Any, place: Any) -> Any:
-    """A kept value as a tensor, if it has a place on the tape."""
-    return tuple(map(placed, value, place)) if isinstance(place, tuple) else value if place is None else Tensor(value, place)
+    rules, kept, parents = node.op.rules, node.kept, node.parents
+    if node.op.variadic:
+        return rules[0].lift(kept, node, parents)
+    return [None if values is None else rule.lift(values, node, parents) for values, rule in zip(kept, rules)]
 
 
 def given(g: Any, owned: bool) -> Tensor:
     """A gradient as a tensor; copied, unless it is our own sum: a rule may have passed on an array that others hold."""
     return g if isinstance(g, Tensor) else Tensor(to_array(g) if owned else to_array(g).copy())
-
-
-# Showing -------------------------------------------------------------------------------------------------------------
-
-
-def tape(output: Tensor) -> Tape:
-    """The tape of a tensor: the entries that it was made from, to print, to draw, or to look through.
-
-    >>> import tinygrad_rnn as tg
-    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
-    >>> b = a + a
-    >>> print(tg.tape(b * b))
-    %0  leaf              float64 (2,)
-    %1  add(%0, %0)       float64 (2,)
-    %2  multiply(%1, %1)  float64 (2,)  keeps b, a  32 B
-    3 entries keep 16 B
-    """
-    if not isinstance(output, Tensor) or output.node is None:
-        raise ValueError(f"output: expected a tensor that was recorded, got {described(output)}")
-    return Tape(reached(output.node))
-
-
-class Tape(Sequence):
-    """The entries (:class:`Node`) that a tensor was made from, first to last."""
-
-    def __init__(self, entries: list[Node]):
-        self.entries = entries
-        self.numbers = {node: i for i, node in enumerate(entries)}
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.entries[i]
-
-    def kept(self, node: Node) -> dict[str, list]:
-        """What an entry keeps: the names that its rules asked for, and their values (one for each rule)."""
-        values: dict[str, list] = {}
-        if node.op is not None and type(node) is not Output:
-            rules = [node.kept] if node.op.variadic else node.kept
-            for needs, kept in zip(node.op.needs, rules):
-                for name, value in zip(needs, kept or ()):
-                    values.setdefault(name, []).append(value)
-        return values
-
-    def bytes(self, *nodes: Node) -> int:
-        """The bytes of the arrays that entries keep (all, by default), each counted once."""
-        values = [v for node in nodes or self.entries for vs in self.kept(node).values() for v in vs]
-        arrays = [a for v in values for a in (v if isinstance(v, (tuple, list)) else [v]) if is_array(a)]
-        return sum({id(a): a.nbytes for a in arrays}.values())
-
-    def _columns(self, node: Node) -> tuple[str, str, str, str]:
-        several = node.op is not None and node.op.several and type(node) is not Output
-        kind = f"{len(node.shape)} outputs" if several else f"{node.dtype} {node.shape}"
-        keeps = f"keeps {', '.join(names)}" if (names := self.kept(node)) else ""
-        size = self.bytes(node)
-        return f"%{self.numbers[node]}", self._call(node), kind, f"{keeps}  {size} B" if size else keeps
-
-    def _call(self, node: Node) -> str:
-        if node.op is None:
-            return "leaf"
-        inputs = [f"%{self.numbers[p]}" if p is not None else "_" for p in node.parents]
-        return f"{inputs[0]}[{node.kept}]" if type(node) is Output else f"{node.op.name}({', '.join(inputs)})"
-
-    def __str__(self) -> str:
-        """One line an entry; of a long tape, the first and the last."""
-        ends = self.entries if len(self) <= 60 else self.entries[:30] + self.entries[-30:]
-        rows = [self._columns(node) for node in ends]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths)), row[3]]).rstrip() for row in rows]
-        if len(ends) < len(self):
-            lines.insert(30, f"... {len(self) - 60} more")
-        return "\n".join([*lines, f"{len(self)} entries keep {self.bytes()} B"])
-
-    __repr__ = __str__
-
-    def to_dot(self) -> str:
-        """The tape as a graph in Graphviz' language: ``dot -Tsvg``."""
-        lines = ["digraph tape {", "  rankdir=BT; node [shape=box, fontname=monospace];"]
-        for node in self.entries:
-            number, call, kind, keeps = self._columns(node)
-            label = "\\n".join(filter(None, [f"{number} {call.split('(')[0]}", kind, keeps]))
-            lines.append(f'  n{number[1:]} [label="{label}"{", style=filled" if node.op is None else ""}];')
-            lines += [f"  n{self.numbers[p]} -> n{number[1:]};" for p in node.parents if p is not None]
-        return "\n".join([*lines, "}"])

@@ -1,13 +1,23 @@
+"""The operations: arrays or tensors in, the same out; what is recorded can be differentiated.
+
+Each is a primitive, or a few lines made of primitives, in the file named after its kind. A derivative is written there,
+beside the forward, and nowhere else in the package. ``@tg.primitive`` adds an operation just as they do.
+"""
+
+from . import activation, elementwise, indexing, linear, reduction, shape
+from .activation import *
 from .elementwise import *
-from .elementwise import sum, reshape
-from ..tensor import Tensor
-t = Tensor
-t.__add__, t.__sub__, t.__mul__ = add, subtract, multiply
-t.__matmul__ = matmul
-t.__radd__, t.__rmul__ = (lambda b, a: add(a, b)), (lambda b, a: multiply(a, b))
-t.__rsub__= (lambda b, a: subtract(a, b))
-t.__iter__ = lambda self: iter(unstack(self))
-t.sum, t.reshape, t.astype = sum, reshape, astype
-t.T = property(transpose)
-Tensor.ufuncs.update({np.multiply: multiply, np.tanh: tanh, np.add:add})
-t.__neg__ = lambda s: multiply(s, -1)
+from .indexing import *
+from .linear import *
+from .reduction import *
+from .shape import *
+
+# The other spellings that NumPy has for some of them, the array API's
+abs, pow, acos, acosh, asin, asinh = absolute, power, arccos, arccosh, arcsin, arcsinh
+atan, atan2, atanh, concat, permute_dims = arctan, arctan2, arctanh, concatenate, transpose
+
+__all__ = ["abs", "pow", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "concat", "permute_dims"]
+__all__ += activation.__all__ + elementwise.__all__ + indexing.__all__
+__all__ += linear.__all__ + reduction.__all__ + shape.__all__
+
+from . import methods  # noqa: E402  the operations, put on the tensor

@@ -1,0 +1,118 @@
+"""Modes: whether calls are recorded, and who watches them, here and now.
+
+A mode belongs to a thread, or to an asynchronous task, and lasts for a block: ``with no_grad():``. The tape asks for it
+at every call; normally there is none, and calls are recorded.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .tape import Node, Primitive
+
+
+class Observer:
+    """Somebody who watches every call of a primitive, and every rule: anomaly mode, or a trace."""
+
+    def call(self, compute: Callable, op: Primitive, inputs: tuple, keywords: dict) -> Any:
+        """Finish a call; ``compute(op, inputs, keywords)`` does what would be done if nobody watched."""
+        return compute(op, inputs, keywords)
+
+    def before_rule(self, node: Node) -> None:
+        """A gradient has arrived at an entry, and its rules are about to run."""
+
+    def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
+        """The rules of an entry have made the gradients of its inputs of g, that of its output (a tuple, of several)."""
+
+
+class Mode:
+    """How calls of primitives are finished, in this thread or task, while it lasts."""
+
+    def __init__(self, before: Mode | None, records: bool | None = None, observer: Observer | None = None):
+        self.before = before
+        self.records = records if records is not None else before.records if before else True
+        self.observer = observer if observer is not None else before.observer if before else None
+
+
+_mode: ContextVar[Mode | None] = ContextVar("mode", default=None)  # None: record, and nobody watches
+
+
+class switched:
+    """A mode as a context manager, for a block, and as a decorator, for a function or a generator."""
+
+    def __init__(self, **changes: Any):
+        self.changes = changes
+
+    def __enter__(self) -> Observer | None:
+        _mode.set(Mode(_mode.get(), **self.changes))
+        return self.changes.get("observer")
+
+    def __exit__(self, *error: Any) -> None:
+        mode = _mode.get()
+        _mode.set(mode.before if mode else None)
+
+    def __call__(self, function: Callable) -> Callable:
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **keywords: Any) -> Iterator:
+                """The mode holds while the generator runs, and not while its user does."""
+                generator, resume, value = function(*args, **keywords), "send", None
+                while True:
+                    try:
+                        with self:
+                            item = getattr(generator, resume)(value)
+                    except StopIteration as end:
+                        return end.value
+                    try:
+                        resume, value = "send", (yield item)
+                    except GeneratorExit:
+                        with self:
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        resume, value = "throw", error
+
+        elif inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapper(*args: Any, **keywords: Any) -> Any:
+                with self:
+                    return await function(*args, **keywords)
+
+        else:
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **keywords: Any) -> Any:
+                with self:
+                    return function(*args, **keywords)
+
+        return wrapper
+
+
+def no_grad(function: Callable | None = None) -> Any:
+    """Compute without recording, in this thread or task: a context manager, and a decorator (of generators, too).
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (x * x).requires_grad
+    False
+    """
+    return switched(records=False) if function is None else switched(records=False)(function)
+
+
+def enable_grad(function: Callable | None = None) -> Any:
+    """Record again, inside a :func:`no_grad` block: a context manager, and a decorator."""
+    return switched(records=True) if function is None else switched(records=True)(function)
+
+
+def is_recording() -> bool:
+    """Whether operations are recorded here and now."""
+    mode = _mode.get()
+    return mode is None or mode.records
