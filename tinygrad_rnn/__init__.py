@@ -22,3 +22,11 @@ from .tape import Primitive, backward, gradients, primitive
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "Tape", "Tensor", "anomaly",
+    "backward", "check_gradients", "enable_grad", "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording",
+    "jacobian", "jvp", "label", "load", "nn", "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save",
+    "scan", "tape", "tensor", "value_and_grad", "vjp",
+]  # fmt: skip
+__all__ += ops.__all__

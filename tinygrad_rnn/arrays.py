@@ -1,12 +1,13 @@
 """Arrays and the devices they live on: the only file that knows that CuPy exists.
 
 The operations call NumPy's functions, and NumPy hands a CuPy array to CuPy by its own protocols
-(``np.tanh(cupy_array)`` runs on the GPU): so an array chooses its backend, and there is no flag. What those protocols do
-not cover is here. CuPy is imported when somebody asks for the device, and not before.
+(``np.tanh(cupy_array)`` runs on the GPU): so an array chooses its backend, and there is no flag. What those protocols
+do not cover is here. CuPy is imported when somebody asks for the device, and not before.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -41,15 +42,15 @@ def move(array: Any, device: str) -> Any:
         ValueError: there is no such device name.
         ImportError: CuPy is not installed. RuntimeError: CuPy finds no such GPU.
     """
-    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or device == "cpu:":
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:1', got {device!r}")
-    if kind == "cpu":
+    if device == "cpu":
         return array if namespace(array) is np else array.get()
     try:
         import cupy
     except ImportError as error:
         raise ImportError(f"device {device!r} needs CuPy: pip install 'tinygrad_rnn[cuda13]' (or cuda12)") from error
+    number = device.partition(":")[2]
     if namespace(array) is cupy and (not number or array.device.id == int(number)):
         return array
     try:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .arrays import is_array, namespace
 from .errors import AnomalyError, MutationError, described
-from .modes import Observer, switched
+from .modes import Observer, _mode, switched
 from .show import Tape
 from .tape import Node, Primitive, walk
 
@@ -33,24 +33,25 @@ def anomaly(function: Callable | None = None, *, nonfinite: bool = True, mutatio
 
     Args:
         nonfinite: an operation makes a NaN or an infinity out of finite numbers, or a rule out of a finite gradient
-            (:class:`AnomalyError`). Infinities that were put in, such as a mask of -inf, are let through.
+            (:class:`AnomalyError`). Infinities that were put in, such as a mask of -inf, are let through. NumPy's own
+            warnings are off meanwhile, as they say less.
         mutation: an array that the tape keeps has other values than when it was kept (:class:`MutationError`): somebody
             has written into it, as is possible on a GPU, or through shared memory. Its gradient would be wrong.
 
-    The error names the operation, what it was called with, your line that called it, and the :class:`label` there was:
-    also on the way back, for operations that were called inside the block.
+    The error names the operation, what it was called with, the line of yours that called it, and the :class:`label`
+    there was; on the way back, too, for operations that were called inside the block.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([4.0, 0.0], requires_grad=True)
-    >>> with anomaly():  # doctest: +ELLIPSIS
+    >>> with anomaly():
     ...     with label("step", 3):
     ...         y = tg.sqrt(x)
     ...     y.sum().backward()
     Traceback (most recent call last):
-    tinygrad_rnn.errors.AnomalyError: the rule of sqrt made inf, at [1] of the gradient of x, out of a finite gradient:
-    sqrt(x: float64 (2,)), called in step 3, at <doctest tinygrad_rnn.debug.anomaly[2]>, line 3
+    tinygrad_rnn.errors.AnomalyError: the rule of sqrt made inf at [1] of the gradient of x, out of a finite gradient:
+    sqrt(x: float64 (2,)), called in step 3, at <doctest tinygrad_rnn.debug.anomaly[2]>:3
     """
-    mode = switched(observer=Anomaly(nonfinite, mutation))
+    mode = (quietly if nonfinite else switched)(observer=Anomaly(nonfinite, mutation))
     return mode if function is None else mode(function)
 
 
@@ -70,6 +71,19 @@ class label:
 
     def __exit__(self, *error: Any) -> None:
         _labels.set(_labels.get()[:-1])
+
+
+class quietly(switched):
+    """A mode in which NumPy does not warn of what it computes. What it did before is remembered with the mode."""
+
+    def __enter__(self) -> Observer | None:
+        observer = super().__enter__()
+        _mode.get().numpy_errors = np.seterr(all="ignore")
+        return observer
+
+    def __exit__(self, *error: Any) -> None:
+        np.seterr(**_mode.get().numpy_errors)
+        super().__exit__()
 
 
 class Anomaly(Observer):
@@ -104,8 +118,8 @@ class Anomaly(Observer):
         for (name, array), before in zip(arrays_of(node), self.checksums.get(node, ())):
             if checksum(array) != before:
                 raise MutationError(
-                    f"{name}, {described(array)}, which the tape keeps for the gradient of {node.op.name}, was written into "
-                    f"since: {self.called(node)}. Make a new array instead, or hand over a copy"
+                    f"{name} ({described(array)}), which the tape keeps for the rules of {node.op.name}, was written "
+                    f"into since: {self.called(node)}. Make a new array instead, or hand over a copy"
                 )
 
     def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
@@ -125,21 +139,21 @@ class Anomaly(Observer):
 
 
 def caller() -> tuple[str, Node | None]:
-    """The line outside of this package that is running, and the entry whose rules it (or we) are running, if any."""
-    frame, walked = sys._getframe(1), None
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        if frame.f_code is walk.__code__ and walked is None:
-            walked = frame.f_locals["node"]
+    """The line outside of this package that is running, and the entry whose rules are running, if any are."""
+    frame, line = sys._getframe(1), None
+    while frame is not None and frame.f_code is not walk.__code__:
+        if line is None and not frame.f_code.co_filename.startswith(PACKAGE):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}, line {frame.f_lineno}" if frame else "", walked
+    return line or "?", frame and frame.f_locals["node"]
 
 
 def called(op: Primitive, inputs: tuple, keywords: dict, line: str) -> str:
     """A call in words: what it was called with, and where."""
     given = op.signature.bind(*inputs, **keywords).arguments
     arguments = [f"{name}: {described(bare(x))}" for name, x in given.items()]
-    labels = [" ".join(map(str, parts)) for parts in _labels.get()]
-    return f"{op.name}({', '.join(arguments)}), called in {', '.join([*labels, line])}"
+    labels = [f"in {' '.join(map(str, parts))}, " for parts in _labels.get()]
+    return f"{op.name}({', '.join(arguments)}), called {''.join(labels)}at {line}"
 
 
 def bare(x: Any) -> Any:

@@ -38,11 +38,12 @@ def described(value: Any) -> str:
 
 
 def explain(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> NoReturn:
-    """Raise the error of a primitive's forward again, of the same kind, in the words of the operation that was called."""
+    """Raise the error of a primitive's forward again, of its kind, in the words of the operation that was called."""
     parameters = [p for p in op.signature.parameters if p not in keywords]
     names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else parameters
     given = {**dict(zip(names, inputs)), **keywords}
-    places = {name: device_of(array) for name, x in given.items() if is_array(array := getattr(x, "_data", x)) and array.ndim}
+    arrays = {name: getattr(x, "_data", x) for name, x in given.items()}
+    places = {name: device_of(array) for name, array in arrays.items() if is_array(array) and array.ndim}
     if len(set(places.values())) > 1:
         (a, here), *others = places.items()
         b, there = next(item for item in others if item[1] != here)

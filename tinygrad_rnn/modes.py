@@ -27,7 +27,7 @@ class Observer:
         """A gradient has arrived at an entry, and its rules are about to run."""
 
     def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
-        """The rules of an entry have made the gradients of its inputs of g, that of its output (a tuple, of several)."""
+        """The rules of an entry have turned g, the gradient of its output, into the gradients of its inputs."""
 
 
 class Mode:
@@ -57,6 +57,8 @@ class switched:
         _mode.set(mode.before if mode else None)
 
     def __call__(self, function: Callable) -> Callable:
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function.__name__}: an asynchronous generator cannot be decorated; use `with` inside it")
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)

@@ -91,7 +91,9 @@ class SGD(Optimizer):
     tensor([ 0.8, -1.6], requires_grad=True)
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0):
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0
+    ):
         super().__init__(parameters, lr)
         self.momentum = _within("momentum", momentum, 0 <= momentum < 1, "a number in [0, 1)")
         self.weight_decay = _within("weight_decay", weight_decay, weight_decay >= 0, "a number not below 0")
@@ -174,9 +176,10 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
 
 
 class CosineAnnealingLR:
-    """Takes an optimiser's learning rate down along half a cosine (Loshchilov and Hutter, 2017); call ``step`` once each epoch.
+    """Takes an optimiser's learning rate down along half a cosine (Loshchilov and Hutter, 2017).
 
-    After ``T_max`` steps it is ``eta_min``, and stays there. (PyTorch's goes up again.)
+    Call ``step`` at the end of each epoch. After ``T_max`` of them the rate is ``eta_min``, and stays there. (PyTorch's
+    goes up again.)
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)

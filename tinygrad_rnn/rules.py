@@ -68,8 +68,8 @@ def _refuse(op: Primitive, x: str) -> Callable:
 
     def keep(*arguments: Any, **keywords: Any) -> Any:
         raise TypeError(
-            f"{op.name}: {x} requires a gradient, and there is no rule for it: use x.detach() for a constant, or, for an "
-            f"operation of your own, register its rules with {op.name}.vjp(...)"
+            f"{op.name}: {x} requires a gradient, and there is no rule for it: use x.detach() for a constant; or, for "
+            f"an operation of your own, register its rules with {op.name}.vjp(...)"
         )
 
     return keep

@@ -5,9 +5,9 @@ from walking the entries that it was made from, last to first: each operation ha
 output into the gradients of its inputs. A recurrent network leaves a longer tape, and nothing else is different: this
 walk *is* back-propagation through time.
 
-The file reads top-down: what an entry is, how a call becomes one (recording), how the entries are walked back. It knows
-no operation: those are in ``ops/``, each with its rule beside it. What a tensor can do is in ``tensor.py``; when nothing
-is recorded, in ``modes.py``; how a tape is printed, in ``show.py``.
+The file reads top-down: what an entry is, how a call becomes one (recording), how the entries are walked back. It
+knows no operation: those are in ``ops/``, each with its rule beside it. What a tensor can do is in ``tensor.py``; when
+nothing is recorded, in ``modes.py``; how a tape is printed, in ``show.py``.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def one_input(op: Primitive) -> tuple[Callable, Callable]:
         except Exception as error:
             explain(error, op, (x, *rest), keywords)
         if parent is None:
-            return out if array is x else constant(out)
+            return out if array is x else constant(out, op)
         return noted(out, op, (parent,), (rules[0].keep(out, array, *rest, **keywords),))
 
     def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
@@ -189,7 +189,7 @@ def two_inputs(op: Primitive) -> tuple[Callable, Callable]:
         except Exception as error:
             explain(error, op, (a, b), {})
         if p is None and q is None:
-            return out if x is a and y is b else constant(out)
+            return out if x is a and y is b else constant(out, op)
         if x is a and kept_inputs[0]:
             x = private(x)
         if y is b and kept_inputs[1]:
@@ -232,13 +232,13 @@ def record(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
 
 def evaluate(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
     """Call a primitive and note nothing: arrays for arrays, constants for tensors."""
-    tensors = any([isinstance(x, Tensor) for x in inputs])
+    tensors = any(isinstance(x, Tensor) for x in inputs)
     arrays, keywords = settled(op, inputs, keywords, None)
     try:
         out = op.forward(*arrays, **keywords)
     except Exception as error:
         explain(error, op, inputs, keywords)
-    return constant(out) if tensors else out
+    return constant(out, op) if tensors else out
 
 
 def settled(op: Primitive, values: Sequence, keywords: dict, wanted: bool | None) -> tuple[Sequence, dict]:
@@ -275,22 +275,29 @@ def note(out: Any, op: Primitive, parents: tuple, kept: tuple) -> Tensor:
     try:
         shape, dtype = out.shape, out.dtype
     except AttributeError:
-        raise TypeError(f"{op.name}: its forward must return an array, got {type(out).__name__}") from None
+        return constant(out, op)
     if dtype is not FLOAT32 and dtype is not FLOAT64 and not has_gradient(dtype):
-        return constant(out)
+        return constant(out, op)
     return Tensor(out if shape else to_array(out), Node(op, parents, kept, shape, dtype))
 
 
 def note_several(outs: tuple, op: Primitive, parents: tuple, kept: tuple) -> tuple[Tensor, ...]:
     """Note an entry for all outputs, and one after it for each."""
+    if not isinstance(outs, tuple):
+        return constant(outs, op)
     shapes, dtypes = [out.shape for out in outs], [out.dtype for out in outs]
     source = (Node(op, parents, kept, shapes, dtypes),)
     return tuple([Tensor(to_array(o), Output(op, source, i, shapes[i], dtypes[i])) for i, o in enumerate(outs)])
 
 
-def constant(out: Any) -> Any:
+def constant(out: Any, op: Primitive) -> Any:
     """A result that needs no entry."""
-    return tuple(map(constant, out)) if isinstance(out, tuple) else Tensor(to_array(out))
+    if op.several and isinstance(out, tuple):
+        return tuple([Tensor(to_array(o)) for o in out])
+    if op.several or not is_array(out):
+        expected = "a tuple of arrays" if op.several else "an array"
+        raise TypeError(f"{op.name}: its forward must return {expected}, got {type(out).__name__}")
+    return Tensor(to_array(out))
 
 
 # Walking -------------------------------------------------------------------------------------------------------------
@@ -312,8 +319,7 @@ def backward(output: Tensor, g: Any = None, create_graph: bool = False, retain_g
     tensor([2., 4., 6.])
     """
     g = seed(output, g, create_graph)
-    retain = create_graph if retain_graph is None else retain_graph
-    found, owned = walk(output.node, reached(output.node), g, None, create_graph, retain)
+    found, owned = walk(output.node, reached(output.node), g, None, create_graph, retain_graph)
     for leaf, g in found.items():
         g = given(g, leaf in owned)
         if leaf.grad is not None:
@@ -345,11 +351,10 @@ def gradients(
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor) or x.node is None:
             raise ValueError(f"inputs[{i}]: expected a tensor that requires a gradient, got {described(x)}")
-    g = seed(output, g, create_graph)
-    retain = create_graph if retain_graph is None else retain_graph
-    nodes = {x.node for x in inputs}
-    found, owned = walk(output.node, between(nodes, output.node), g, nodes, create_graph, retain)
-    results = [given(found[x.node], x.node in owned) if x.node in found else Tensor(np.zeros_like(x._data)) for x in inputs]
+    g, nodes = seed(output, g, create_graph), {x.node for x in inputs}
+    found, owned = walk(output.node, between(nodes, output.node), g, nodes, create_graph, retain_graph)
+    zeros = [None if x.node in found else Tensor(np.zeros_like(x._data)) for x in inputs]
+    results = [given(found[x.node], x.node in owned) if z is None else z for x, z in zip(inputs, zeros)]
     return results[0] if alone else results
 
 
@@ -370,7 +375,7 @@ def seed(output: Tensor, g: Any, create_graph: bool) -> Any:
         raise ValueError(f"g: expected {described(output)}, like the output, got {described(g)}")
     if not create_graph:
         return data
-    return g if isinstance(g, Tensor) else Tensor(data)
+    return g if isinstance(g, Tensor) else Tensor(private(data))
 
 
 def reached(root: Node, since: int = -1) -> list[Node]:
@@ -406,7 +411,7 @@ def between(inputs: set[Node], root: Node) -> list[Node]:
 
 
 def walk(
-    root: Node, entries: list[Node], g: Any, inputs: set[Node] | None, create_graph: bool, retain: bool
+    root: Node, entries: list[Node], g: Any, inputs: set[Node] | None, create_graph: bool, retain_graph: bool | None
 ) -> tuple[dict, set]:
     """Walk entries back from the last. Return the gradients of inputs (or of all leaves), and which are our own sums.
 
@@ -415,8 +420,9 @@ def walk(
     """
     if create_graph and not is_recording():
         with enable_grad():
-            return walk(root, entries, g, inputs, create_graph, retain)
+            return walk(root, entries, g, inputs, create_graph, retain_graph)
     observer = mode.observer if (mode := _mode.get()) else None
+    retain = create_graph if retain_graph is None else retain_graph
     useful = set(entries) if inputs is not None else set()
     grads, found, owned = {root: g}, {}, set()
     while entries:
@@ -465,23 +471,20 @@ def walk(
 
 def filled(gs: dict, node: Node) -> tuple:
     """The gradients of several outputs in order, with zeros for those that nobody used."""
-    if len(gs) == len(node.shape):
-        return tuple([gs[i] for i in range(len(gs))])
     like = next(iter(gs.values()))
+    like = like._data if isinstance(like, Tensor) else like
 
-    def zeros(shape: tuple, dtype: Any) -> Any:
-        if isinstance(like, Tensor):
-            return Tensor(np.zeros_like(like._data, shape=shape, dtype=dtype))
-        return np.zeros_like(like, shape=shape, dtype=dtype)
+    def zeros(i: int) -> Any:
+        return np.zeros_like(like, shape=node.shape[i], dtype=node.dtype[i])
 
-    return tuple([gs[i] if i in gs else zeros(*like) for i, like in enumerate(zip(node.shape, node.dtype))])
+    return tuple([gs[i] if i in gs else zeros(i) for i in range(len(node.shape))])
 
 
 def fitted(d: Any, parent: Node) -> Any:
     """d summed over the axes that broadcasting added, and cast: a gradient is like what it is the gradient of."""
     shape, extra = parent.shape, d.ndim - len(parent.shape)
     if d.shape != shape:
-        if extra < 0 or any([n != m and m != 1 for n, m in zip(d.shape[extra:], shape)]):
+        if extra < 0 or any(n != m and m != 1 for n, m in zip(d.shape[extra:], shape)):
             raise ValueError(f"a rule returned a gradient of shape {d.shape} for an input of shape {shape}")
         axes = tuple([i for i, n in enumerate(d.shape) if n != 1 and (i < extra or n != shape[i - extra])])
         d = (d.sum(axis=axes, keepdims=True) if axes else d).reshape(shape)

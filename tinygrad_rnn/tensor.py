@@ -7,7 +7,7 @@ and most of its methods are the operations themselves; ``ops/__init__.py`` puts 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -27,8 +27,8 @@ class Tensor:
 
     __slots__ = ("_data", "node", "__weakref__")
 
-    ufuncs: dict[Callable, Callable] = {}  # NumPy's functions, and ours that take their place
-    functions: dict[Callable, Callable] = {}
+    ufuncs: ClassVar[dict[Callable, Callable]] = {}  # NumPy's functions, and ours that take their place
+    functions: ClassVar[dict[Callable, Callable]] = {}
 
     def __init__(self, data: Any, node: Node | None = None):
         self._data = data
@@ -60,7 +60,10 @@ class Tensor:
     device = property(lambda self: device_of(self._data), doc='``"cpu"``, or ``"cuda:0"``.')
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array; copied to the host if they are on a GPU. What is done with it is not recorded."""
+        """The values as a NumPy array; copied to the host if they are on a GPU. What is done with it is not recorded.
+
+        It cannot be written into; ``x.numpy().copy()`` can.
+        """
         return read_only(move(self._data, "cpu"))
 
     def item(self) -> Any:
@@ -101,7 +104,8 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if type(self.node) is not Leaf:
             raise RuntimeError("grad: only a tensor made with requires_grad=True has a gradient to set")
-        if value is not None and (not isinstance(value, Tensor) or (value.shape, value.dtype) != (self.shape, self.dtype)):
+        like = isinstance(value, Tensor) and (value.shape, value.dtype) == (self.shape, self.dtype)
+        if value is not None and not like:
             raise ValueError(f"grad: expected None or a {self.dtype} tensor of shape {self.shape}, got {value!r}")
         self.node.grad = value
 
@@ -142,8 +146,8 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.node is not None:
-            raise TypeError("a tensor that requires a gradient does not become an array silently, as the gradient would "
-                            "be lost: say x.data (or x.detach()) if that is meant")  # fmt: skip
+            raise TypeError("a tensor that requires a gradient does not become an array silently, as the gradient "
+                            "would be lost: say x.data (or x.detach()) if that is meant")  # fmt: skip
         if self.device != "cpu":
             raise TypeError("a tensor on a GPU does not become a NumPy array silently: use x.numpy() or x.to('cpu')")
         return np.array(self.data, dtype=dtype, copy=copy)
@@ -153,15 +157,13 @@ class Tensor:
             raise TypeError(f"np.{ufunc.__name__}: out= would write into an array; use the result instead")
         operation = Tensor.ufuncs.get(ufunc) if method == "__call__" else None
         if operation is None:
-            called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-            raise TypeError(f"np.{called} has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive")
+            raise _no_rule(f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else ""))
         return operation(*inputs, **keywords)
 
     def __array_function__(self, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Any:
         operation = Tensor.functions.get(function)
         if operation is None:
-            name = f"{function.__module__.replace('numpy', 'np')}.{function.__name__}"
-            raise TypeError(f"{name} has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive")
+            raise _no_rule(f"{function.__module__.replace('numpy', 'np')}.{function.__name__}")
         return operation(*inputs, **keywords)
 
     def __dlpack__(self, **keywords: Any) -> Any:
@@ -203,11 +205,16 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: st
     """
     if isinstance(data, Tensor):
         if data.node is not None:
-            raise TypeError("data: this tensor requires a gradient, which a copy would lose: use x.detach() if that is meant")
+            raise TypeError("data: this tensor requires a gradient, which a copy would lose: say x.detach() if that is "
+                            "meant")  # fmt: skip
         data = data._data
     array = new_array(data, dtype)
     array = array if device is None else move(array, device)
     return Tensor(array, _leaf(array) if requires_grad else None)
+
+
+def _no_rule(name: str) -> TypeError:
+    return TypeError(f"{name} has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive")
 
 
 def _leaf(array: Any) -> Leaf:

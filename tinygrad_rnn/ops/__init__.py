@@ -20,4 +20,4 @@ __all__ = ["abs", "pow", "acos", "acosh", "asin", "asinh", "atan", "atan2", "ata
 __all__ += activation.__all__ + elementwise.__all__ + indexing.__all__
 __all__ += linear.__all__ + reduction.__all__ + shape.__all__
 
-from . import methods  # noqa: E402  the operations, put on the tensor
+from . import methods  # noqa: E402, F401  the operations, put on the tensor

@@ -77,6 +77,8 @@ def quotient(a, b):
     >>> quotient(np.array([0.0, 1.0]), np.array([0.0, 4.0]))
     array([0.  , 0.25])
     """
+    if isinstance(b, (int, float)):
+        b = getattr(a, "dtype", np.dtype(float)).type(b)  # np.where would make a float64 of two Python numbers
     return np.divide(a, np.where(a == 0, 1, b))
 
 
@@ -139,8 +141,8 @@ remainder.vjp(lambda g: g, lambda g, a, b: -g * floor_divide(a, b))
 def power(a, b):
     """The power a ** b.
 
-    Its gradient is right at a = 0, too: 0 for b = 0 and for b > 1, 1 for b = 1, infinite for 0 < b < 1. With regard to b
-    it is a ** b · log(a), which is 0 at a = 0, and NaN for a negative a.
+    Its gradient is right at a = 0, too: 0 for b = 0 and for b > 1, 1 for b = 1, infinite for 0 < b < 1. With regard to
+    b it is a ** b · log(a), which is 0 at a = 0, and NaN for a negative a.
 
     >>> power(np.array([0.0, 2.0]), 3.0)
     array([0., 8.])
@@ -519,8 +521,8 @@ def minimum(a, b):
 def clip(x, min=None, max=None):
     """x, but not below min nor above max (numbers, constant arrays, or None for no bound).
 
-    The gradient passes between the bounds, and is 0 at them and beyond. (``torch.clamp`` lets it pass at a bound.) Where
-    a bound wants a gradient itself, use :func:`maximum` and :func:`minimum`.
+    The gradient passes between the bounds, and is 0 at them and beyond. (``torch.clamp`` lets it pass at a bound.)
+    Where a bound wants a gradient itself, use :func:`maximum` and :func:`minimum`.
 
     >>> clip(np.array([-2.0, 0.5, 2.0]), -1, 1)
     array([-1. ,  0.5,  1. ])

@@ -168,8 +168,8 @@ def _set(x, v, /, index):
 def _add(x, v, /, index):
     check_value(v, x)
     out, index = to_array(x).copy(), usable(index, x)
-    if may_repeat(index):
-        scatter_add(out, index, v)
+    if may_repeat(index):  # NumPy's add.at would read past the end of values that it has to broadcast
+        scatter_add(out, index, np.broadcast_to(v, out[index].shape) if np.ndim(v) else v)
     else:
         out[index] += v
     return out

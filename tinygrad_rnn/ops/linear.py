@@ -37,10 +37,13 @@ def matmul(a, b):
     >>> matmul(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 10.0]))
     array([21., 43.])
     """
-    if b.ndim == 2 == a.ndim:
-        return np.dot(a, b)  # the same, but faster
-    if b.ndim == 2 < a.ndim:
-        return np.dot(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
+    try:
+        if b.ndim == 2 == a.ndim:
+            return np.dot(a, b)  # the same, but faster
+        if b.ndim == 2 < a.ndim:
+            return np.dot(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
+    except AttributeError:
+        pass  # a list, or a number
     return np.matmul(a, b)
 
 
@@ -130,9 +133,12 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     >>> tensordot(np.ones((2, 3, 4)), np.ones((4, 3, 5)), ([1, 2], [1, 0])).shape
     (2, 5)
     """
-    if isinstance(axes, int):
+    if isinstance(axes, (int, np.integer)):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise ValueError(f"tensordot: axes: a has {a.ndim} and b {b.ndim}, expected no more than both, got {axes}")
         axes = (range(a.ndim - axes, a.ndim), range(axes))
-    in_a, in_b = normalize_axis_tuple(axes[0], a.ndim, "axes of a"), normalize_axis_tuple(axes[1], b.ndim, "axes of b")
+    in_a = normalize_axis_tuple(axes[0], a.ndim, "tensordot: axes of a")
+    in_b = normalize_axis_tuple(axes[1], b.ndim, "tensordot: axes of b")
     lengths = [a.shape[i] for i in in_a], [b.shape[i] for i in in_b]
     if lengths[0] != lengths[1]:
         raise ValueError(f"tensordot: axes {in_a} of a, {a.shape}, have the lengths {lengths[0]}, "
@@ -198,7 +204,7 @@ def _product(a: Any, left: tuple, b: Any, right: tuple, wanted: Container) -> tu
         ends = [math.prod([sizes[label] for label in group]) for group in (first, last)]
         return _shaped(_ordered(x, labels, stack + first + last), (*[sizes[label] for label in stack], *ends))
 
-    multiplied = matmul if summed else multiply  # without a sum, columns times rows, which broadcast
+    multiplied = matmul if summed else multiply  # without a sum: a column times a row, by broadcasting
     out = multiplied(merged(a, left, rows, summed), merged(b, right, summed, columns))
     labels = stack + rows + columns
     return _shaped(out, tuple([sizes[label] for label in labels])), labels
@@ -214,7 +220,7 @@ def _shaped(x: Any, shape: tuple) -> Any:
 
 @functools.lru_cache(1024)
 def _plan(subscripts: str, shapes: tuple) -> tuple[list, list, list, tuple]:
-    """The labels of each operand; which of these to keep; the pairs to multiply, and what of each; the labels at the end."""
+    """The labels of each operand; which to keep; the pairs to multiply, and what of each; the result's labels."""
     terms, output = _labels(subscripts, shapes)
     sizes: dict = {}
     for term, shape in zip(terms, shapes):
@@ -287,7 +293,12 @@ def solve(a, b):
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([2.0, 2.0]))
     array([1. , 0.5])
     """
-    return np.linalg.solve(a, b)
+    columns = b if b.ndim > 1 else b[:, None]
+    if a.shape[:-2] != columns.shape[:-2]:  # CuPy's does not broadcast
+        stack = np.broadcast_shapes(a.shape[:-2], columns.shape[:-2])
+        a, columns = [np.broadcast_to(x, stack + x.shape[-2:]) for x in (a, columns)]
+    out = np.linalg.solve(a, columns)
+    return out if b.ndim > 1 else out[..., 0]
 
 
 def _solve_left_rule(g: Any, a: Any, out: Any) -> Any:

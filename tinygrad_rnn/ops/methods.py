@@ -39,13 +39,15 @@ _METHODS = {
     "__neg__": ops.negative, "__pos__": ops.positive, "__abs__": ops.absolute, "__getitem__": ops.getitem,
     "__eq__": ops.equal, "__ne__": ops.not_equal, "__lt__": ops.less, "__le__": ops.less_equal,
     "__gt__": ops.greater, "__ge__": ops.greater_equal, "__iter__": _iterate,
-    "T": property(ops.transpose), "mT": property(ops.matrix_transpose), "at": property(ops.at),
+    "T": property(ops.transpose, doc="The axes in reverse order."),
+    "mT": property(ops.matrix_transpose, doc="Each matrix, in the last two axes, transposed."),
+    "at": property(ops.at, doc="Places to give other values: ``x.at[index].set(v)`` makes a new tensor."),
     "reshape": _spread(ops.reshape), "transpose": _spread(ops.transpose), "flatten": ops.ravel,
 } | {
     name: getattr(ops, name)
-    for name in ("sum", "mean", "prod", "max", "min", "var", "std", "cumsum", "cumprod", "argmax", "argmin", "all", "any",
-                 "ravel", "swapaxes", "squeeze", "repeat", "take", "trace", "diagonal", "dot", "clip", "round", "astype",
-                 "to")
+    for name in ("sum", "mean", "prod", "max", "min", "var", "std", "cumsum", "cumprod", "argmax", "argmin", "all",
+                 "any", "ravel", "swapaxes", "squeeze", "repeat", "take", "trace", "diagonal", "dot", "clip", "round",
+                 "astype", "to")
 }  # fmt: skip
 
 for _name, _operation in _OPERATORS.items():
@@ -88,6 +90,7 @@ for _name in ops.__all__:
 
 Tensor.ufuncs[np.rint] = ops.round
 Tensor.functions |= {np.clip: _clip, np.var: _corrected(ops.var), np.std: _corrected(ops.std)}
+Tensor.functions[np.einsum] = lambda *inputs, optimize=True: ops.einsum(*inputs)  # it always does what is cheapest
 Tensor.functions |= {f: _constant(f) for f in (np.zeros_like, np.ones_like, np.full_like)}
 Tensor.functions |= {
     f: _values(f) for f in (np.shape, np.ndim, np.size, np.allclose, np.isclose, np.array_equal, np.argsort)

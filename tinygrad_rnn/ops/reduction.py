@@ -10,6 +10,7 @@ Like NumPy's, some of these names hide Python's own inside this module: ``sum`` 
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def axes_of(axis: Any, ndim: int) -> tuple:
-    """The axes that are meant, counted from 0."""
-    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+def axes_of(axis: Any, ndim: int, argument: str | None = None) -> tuple:
+    """The axes that are meant, counted from 0. (An error names the argument.)"""
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim, argument)
 
 
-def length(shape: tuple, axis: Any) -> int:
+def length(shape: tuple, axis: Any, argument: str | None = None) -> int:
     """The number of elements that become one."""
-    return math.prod([shape[i] for i in axes_of(axis, len(shape))])
+    return math.prod([shape[i] for i in axes_of(axis, len(shape), argument)])
 
 
 def expand(g: Any, shape: tuple, axis: Any) -> Any:
@@ -42,6 +43,11 @@ def expand(g: Any, shape: tuple, axis: Any) -> Any:
         return g  # has one element, and broadcasts as it is
     axes = axes_of(axis, len(shape))
     return reshape(g, tuple([1 if i in axes else n for i, n in enumerate(shape)]))
+
+
+def dropped(out: Any, axis: Any, keepdims: bool) -> Any:
+    """out without the axes that were reduced, unless they are kept; a scalar where none is left, as NumPy has it."""
+    return out if keepdims else np.squeeze(out, axis)[()]
 
 
 # Sums and means ------------------------------------------------------------------------------------------------------
@@ -87,7 +93,7 @@ def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> An
     >>> std(np.array([1.0, 2.0, 3.0]), ddof=1)
     np.float64(1.0)
     """
-    free = length(x.shape, axis) - ddof
+    free = length(x.shape, axis, "std: axis") - ddof
     root = math.sqrt(free) if free > 0 else 0.0
     return _norm(x - mean(x, axis, keepdims=True), 2, axis, keepdims) / root
 
@@ -275,17 +281,17 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> norm(np.array([[3.0, 4.0], [0.0, 0.0]])), norm(np.array([3.0, -4.0]), 1)
     (np.float64(5.0), np.float64(7.0))
     """
-    axes = axes_of(axis, x.ndim)
+    axes = axes_of(axis, x.ndim, "norm: axis")
     if (ord is None and (axis is None or len(axes) in (1, 2))) or (ord == "fro" and len(axes) == 2):
         return _norm(x, 2, axis, keepdims)
     if len(axes) == 1:
         if ord in (math.inf, -math.inf):
             return (max if ord > 0 else min)(absolute(x), axis, keepdims)
-        if not isinstance(ord, (int, float)) or not ord > 0:
+        if not isinstance(ord, Real) or not ord > 0:
             raise ValueError(f"norm: ord: for vectors expected None, a number p > 0, inf or -inf, got {ord!r}")
-        return sum(absolute(x), axis, keepdims) if ord == 1 else _norm(x, ord, axis, keepdims)
+        return sum(absolute(x), axis, keepdims) if ord == 1 else _norm(x, float(ord), axis, keepdims)
     if len(axes) != 2:
-        raise ValueError(f"norm: axis: expected one axis (vectors) or two (matrices), got {len(axes)} for {x.shape}")
+        raise ValueError(f"norm: axis: expected one axis (vectors) or two (matrices), got {len(axes)} of {x.shape}")
     if ord in (2, -2, "nuc"):
         raise ValueError(f"norm: ord={ord!r} of matrices needs singular values, which have no rule here; 'fro' has one")
     if ord not in (1, -1, math.inf, -math.inf):
@@ -305,8 +311,7 @@ def _norm(x, /, ord, axis, keepdims):
     largest = np.max(x, axis=axis, keepdims=True)
     scale = np.where((largest == 0) | np.isinf(largest), 1, largest)
     total = np.sum(np.square(x / scale) if ord == 2 else (x / scale) ** ord, axis=axis, keepdims=True)
-    out = scale * (np.sqrt(total) if ord == 2 else total ** (1 / ord))
-    return out if keepdims else np.squeeze(out, axis)
+    return dropped(scale * (np.sqrt(total) if ord == 2 else total ** (1 / ord)), axis, keepdims)
 
 
 def _norm_rule(g: Any, x: Any, out: Any, ord: float, axis: Any) -> Any:
@@ -348,8 +353,7 @@ def logsumexp(x, /, axis=None, keepdims=False):
     np.float64(1000.6931471805599)
     """
     largest, _, _, total = _exponentials(x, axis)
-    out = largest + np.log(total)
-    return out if keepdims else np.squeeze(out, axis)
+    return dropped(largest + np.log(total), axis, keepdims)
 
 
 @primitive
@@ -362,7 +366,8 @@ def softmax(x, /, axis=-1):
     array([0.5, 0.5, 0. ])
     """
     _, _, powers, total = _exponentials(x, axis)
-    return powers / total
+    powers /= total
+    return powers
 
 
 @primitive

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from ..arrays import namespace
 from ..errors import described
 from ..tape import primitive
 from .indexing import getitem, integers, take
@@ -275,6 +276,8 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     if axis is None:
         x, axis = ravel(x), 0
     repeats, axis = integers("repeat: repeats", repeats), normalize_axis_index(axis, x.ndim, "repeat")
+    if namespace(repeats) is not np:
+        raise TypeError("repeat: repeats: expected integers on the host, as the result's shape depends on them")
     before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     if repeats.ndim:
         return take(x, np.repeat(np.arange(n), repeats), axis)

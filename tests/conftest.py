@@ -1,0 +1,70 @@
+"""What every test runs with: the backends, the profiles of Hypothesis, and the watch over global state."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+import sys
+
+import fakecupy
+import hypothesis
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile("pr", derandomize=True, max_examples=50, deadline=None)
+hypothesis.settings.register_profile("dev", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--runslow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    skips = {}
+    if not config.getoption("--runslow"):
+        skips["slow"] = pytest.mark.skip(reason="slow: run with --runslow")
+    if not gpu_is_there():
+        skips["gpu"] = pytest.mark.skip(reason="needs CuPy and a GPU")
+    for item in items:
+        for name, skip in skips.items():
+            if name in item.keywords:
+                item.add_marker(skip)
+
+
+def gpu_is_there() -> bool:
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    import cupy
+
+    return cupy.cuda.is_available()
+
+
+@pytest.fixture(params=["numpy", "fakecupy", pytest.param("cupy", marks=pytest.mark.gpu)])
+def xp(request):
+    """The module to make arrays with (``xp.asarray``): NumPy, the strict stand-in for CuPy, and CuPy where it is."""
+    if request.param == "numpy":
+        yield np
+    elif request.param == "cupy":
+        yield pytest.importorskip("cupy")
+    else:
+        with fakecupy.installed() as cupy:
+            yield cupy
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks():
+    """No test may leave a mode of recording, NumPy's error state or the collector otherwise than it found them."""
+
+    def state():
+        mode = sys.modules["tinygrad_rnn.modes"]._mode.get() if "tinygrad_rnn.tape" in sys.modules else None
+        return mode, np.geterr(), gc.isenabled(), sys.modules.get("cupy")
+
+    before = state()
+    yield
+    after = state()
+    assert after[0] is None, "a recording mode (no_grad, anomaly, ...) is still on after the test"
+    assert after[1:3] == before[1:3], "NumPy's error state, or whether the collector is on, was changed by the test"
+    assert after[3] is not fakecupy.cupy, "the stand-in for CuPy is still installed after the test"

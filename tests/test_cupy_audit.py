@@ -1,0 +1,226 @@
+"""What the package asks of NumPy, CuPy must have, too: read from the source, without running it.
+
+NumPy hands its functions over to CuPy by name. One that CuPy lacks, or a keyword that CuPy does not know, would fail on
+a GPU only, where nobody runs the tests every day. So the source is scanned for ``np.`` names and their keywords, and
+they are looked up in the committed table of CuPy's; and, where CuPy is installed, the table is held against the wheel.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import cupy_names
+import fakecupy
+import numpy as np
+import pytest
+
+NAMES = cupy_names.read()
+PACKAGE = Path(__file__).parents[1] / "tinygrad_rnn"
+SCANNED = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if path.parent.name == "ops" or path.name in ("arrays.py", "tape.py", "tensor.py", "rules.py", "optim.py")
+)
+UFUNC_KEYWORDS = {"out", "dtype", "casting"}
+UFUNC_METHODS = {"at": set(fakecupy.AT), "reduce": {"add", "multiply"}, "accumulate": {"add", "multiply"}}
+NUMPY_ONLY = {name for name in dir(np.ndarray) if name[0] != "_" and f"ndarray.{name}" not in NAMES}
+
+# What is used though CuPy lacks it, or though it makes an array of the host: by file, function and name, and why.
+ALLOWED = {
+    ("ops/linear.py", "solve", "broadcast_shapes"): "of shapes, no arrays",
+    ("arrays.py", "new_array", "array"): "namespace() says that the data is not CuPy's",
+    ("arrays.py", "shared_array", "from_dlpack"): "__dlpack_device__() says that the memory is the host's",
+    ("arrays.py", "to_array", "asarray"): "of a NumPy scalar; CuPy returns none",
+    ("tensor.py", "__array__", "array"): "a tensor on a GPU has been refused above",
+    ("optim.py", "load_state_dict", "asarray"): "a number that was saved",
+    ("ops/activation.py", "sigmoid", "asarray"): "a number or a list",
+    ("ops/activation.py", "_sigmoid_constants", "asarray"): "of constants, for NumPy's arrays alone",
+    ("ops/indexing.py", "take_along_axis", "arange"): "index arrays of the host are allowed: CuPy uploads them",
+    ("ops/indexing.py", "check_value", "asarray"): "a number or a list, of which the dtype is asked",
+    ("ops/indexing.py", "may_repeat", "asarray"): "a list in an index",
+    ("ops/indexing.py", "repeats", "zeros"): "namespace() says that the index is not CuPy's",
+    ("ops/indexing.py", "integers", "asarray"): "a number or a list",
+    ("ops/linear.py", "einsum", "asarray"): "a number or a list",
+    ("ops/shape.py", "_listed", "asarray"): "a number or a list",
+    ("ops/shape.py", "repeat", "arange"): "an index array of the host: CuPy uploads it",
+    ("ops/shape.py", "pad", "arange"): "an index array of the host: CuPy uploads it",
+}
+HARMLESS = {"isscalar"}  # looks at the type only
+
+
+def uses(path: Path) -> list[tuple[str, str, int, ast.Call | None]]:
+    """Every ``np.name`` of a file, dotted as far as it goes: with the function, the line and the call that it is in."""
+    found = []
+
+    def visit(node: ast.AST, function: str, call: ast.Call | None = None) -> None:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            function = node.name
+        if isinstance(node, ast.Attribute) and (name := dotted(node)):
+            found.append((function, name, node.lineno, call))
+            return
+        for child in ast.iter_child_nodes(node):
+            visit(child, function, node if isinstance(node, ast.Call) and child is node.func else None)
+
+    visit(ast.parse(path.read_text()), "")
+    return found
+
+
+def dotted(node: ast.AST) -> str | None:
+    """``linalg.inv`` of ``np.linalg.inv``; None where it does not begin with np."""
+    if isinstance(node, ast.Attribute):
+        before = "" if isinstance(node.value, ast.Name) and node.value.id == "np" else dotted(node.value)
+        return None if before is None else f"{before}.{node.attr}".lstrip(".")
+    return None
+
+
+def complaint(name: str, call: ast.Call | None) -> str | None:
+    """What CuPy would not take of this use of ``np.name``; None if it would take all."""
+    thing, rest = np, name.split(".")
+    while rest and hasattr(thing, rest[0]):
+        thing = getattr(thing, rest.pop(0))
+        if isinstance(thing, np.ufunc):
+            break
+        if isinstance(thing, type) or (not callable(thing) and not inspect.ismodule(thing)):
+            return None  # types, dtypes and constants are the same in both
+    if isinstance(thing, np.ufunc):
+        if NAMES.get(thing.__name__) is None:
+            return "CuPy has no such ufunc"
+        if rest:
+            allowed = thing.__name__ in UFUNC_METHODS.get(rest[0], ())
+            return None if allowed else f"CuPy's ufunc has no {rest[0]}"
+        refused = {k.arg for k in call.keywords} - UFUNC_KEYWORDS if call else None
+        return f"CuPy's ufuncs have no {refused}" if refused else None
+    if rest:
+        return "NumPy has no such name"
+    if inspect.ismodule(thing) or name in HARMLESS:
+        return None
+    if type(thing).__name__ != "_ArrayFunctionDispatcher":
+        return "NumPy does not hand it over to CuPy: it makes, or asks for, an array of the host"
+    full = ".".join([*thing.__module__.split(".")[1:], thing.__name__])
+    if full not in NAMES:
+        return "CuPy has no such function"
+    return arguments_refused(NAMES[full], call) if call else None
+
+
+def arguments_refused(signature: inspect.Signature | str | None, call: ast.Call) -> str | None:
+    if not isinstance(signature, inspect.Signature):
+        return None
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        bind, given = signature.bind_partial, [a for a in call.args if not isinstance(a, ast.Starred)]
+    else:
+        bind, given = signature.bind, call.args
+    try:
+        bind(*given, **{k.arg: k.value for k in call.keywords if k.arg})
+    except TypeError as error:
+        return f"CuPy's signature is {signature}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("path", SCANNED, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_cupy_has_what_is_used(path):
+    where = str(path.relative_to(PACKAGE))
+    found = [
+        f"{where}:{line}: np.{name}, in {function}: {problem}"
+        for function, name, line, call in uses(path)
+        if (problem := complaint(name, call)) and (where, function, name) not in ALLOWED
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", SCANNED, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_numpy_is_called_by_one_name(path):
+    """``np.name``, which the scan finds. And no method or attribute of NumPy's arrays that CuPy's have not."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.ImportFrom) and node.module != "numpy.lib.array_utils"
+        ):  # that is of axes: plain numbers
+            assert (node.module or "").split(".")[0] != "numpy", f"line {node.lineno}"
+        if isinstance(node, ast.Import):
+            assert all(alias.asname == "np" for alias in node.names if alias.name == "numpy"), f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and node.attr in NUMPY_ONLY:
+            pytest.fail(f"line {node.lineno}: CuPy's arrays have no .{node.attr}")
+
+
+def test_cupy_is_imported_in_one_place():
+    """By arrays.py, when somebody asks for the device; and by generated kernels, in compile/."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found |= {str(path.relative_to(PACKAGE)) for name in modules if name.split(".")[0] in ("cupy", "cupyx")}
+    assert {name for name in found if not name.startswith("compile/")} == {"arrays.py"}
+
+
+def test_what_is_allowed_is_used():
+    """An exception that nobody needs any more is taken back."""
+    used = {(str(path.relative_to(PACKAGE)), *use[:2]) for path in SCANNED for use in uses(path)}
+    assert not set(ALLOWED) - used
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("np.unstack(x)", "no such function"),
+        ("np.linalg.vector_norm(x)", "no such function"),
+        ("np.vecdot(x, y)", "no such ufunc"),
+        ("np.sum(x, where=m)", "where"),
+        ("np.sum(x, initial=0)", "initial"),
+        ("np.add(x, y, where=m)", "no {'where'}"),
+        ("np.clip(x, min=0)", "min"),
+        ("np.take(x, i, mode='clip')", "mode"),
+        ("np.multiply.at(x, i, y)", "no at"),
+        ("np.maximum.reduce(x)", "no reduce"),
+        ("np.arange(3)", "array of the host"),
+        ("np.asarray(x)", "array of the host"),
+        ("np.linalg.cholesky(x, upper=True)", "upper"),
+        ("np.nothing(x)", "no such name"),
+        ("np.sum(x, axis=0, keepdims=True)", None),
+        ("np.concat([x, y])", None),
+        ("np.permute_dims(x, (1, 0))", None),
+        ("np.acos(x)", None),
+        ("np.add.at(x, i, y)", None),
+        ("np.einsum('ij->j', *x)", None),
+        ("np.sum(x, **keywords)", None),
+        ("np.float32(2) * np.pi + np.linalg.LinAlgError + np.finfo(x.dtype).eps", None),
+        ("f(np.tanh)", None),
+    ],
+)
+def test_the_scan_itself(tmp_path, source, problem):
+    (tmp_path / "ops.py").write_text(source)
+    problems = [p for _, name, _, call in uses(tmp_path / "ops.py") if (p := complaint(name, call))]
+    assert (problem is None) == (not problems), problems
+    assert problem is None or problem in problems[0]
+
+
+def test_the_table_is_the_wheels():
+    """The committed table says what CuPy says of itself. Importing CuPy needs no GPU."""
+    cupy = pytest.importorskip("cupy")
+    if not cupy.__version__.startswith(cupy_names.VERSION):
+        pytest.skip(f"the table is that of CuPy {cupy_names.VERSION}, this is {cupy.__version__}")
+    committed = Path(cupy_names.__file__).with_name("cupy_names.txt").read_text().split("\n")
+    assert cupy_names.listed(cupy) == committed[:-1]
+
+
+@pytest.mark.parametrize("path", SCANNED, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_any_cupy_has_what_is_used(path):
+    """The same of the CuPy that is installed, whatever its version: every name, and the keywords where it says them."""
+    cupy = pytest.importorskip("cupy")
+    where = str(path.relative_to(PACKAGE))
+    for function, name, line, call in uses(path):
+        thing = np
+        for part in name.split("."):
+            thing = getattr(thing, part, None)
+        if isinstance(thing, np.ufunc):
+            assert hasattr(cupy, thing.__name__), f"{where}:{line}: np.{name}"
+        elif type(thing).__name__ == "_ArrayFunctionDispatcher" and (where, function, name) not in ALLOWED:
+            owner = cupy.linalg if thing.__module__ == "numpy.linalg" else cupy
+            assert hasattr(owner, thing.__name__), f"{where}:{line}: np.{name}"
+            try:
+                signature = inspect.signature(getattr(owner, thing.__name__))
+            except ValueError:  # compiled, and says nothing
+                continue
+            refused = arguments_refused(signature, call) if call else None
+            assert not refused, f"{where}:{line}: np.{name}: {refused}"

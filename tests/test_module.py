@@ -1,0 +1,237 @@
+"""Modules: what they hold is found under its names, and can be saved, loaded, moved and shown."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+
+class Everything(nn.Module):
+    """Holds things in every way that there is."""
+
+    def __init__(self, rng):
+        self.single = nn.Linear(2, 3, rng=rng)
+        self.listed = [nn.Linear(3, 3, rng=rng), (nn.Linear(3, 1, rng=rng),)]
+        self.named = {"scale": nn.Parameter(np.ones(3, np.float32))}
+        self.tied = self.single
+        self.constant = tg.tensor(np.arange(3.0))
+        self.trained = tg.tensor(np.zeros(2), requires_grad=True)
+        self.computed = self.trained * 2
+        self.owner = self
+        self.note = "no parameter"
+
+    def forward(self, x):
+        return self.single(x)
+
+
+NAMES = [
+    "single.weight", "single.bias", "listed.0.weight", "listed.0.bias", "listed.1.0.weight", "listed.1.0.bias",
+    "named.scale", "trained",
+]  # fmt: skip
+
+
+@pytest.fixture
+def module():
+    return Everything(np.random.default_rng(0))
+
+
+def test_named_parameters_are_found_once_in_order(module):
+    assert [name for name, _ in module.named_parameters()] == NAMES
+    assert len(list(module.parameters())) == len(set(module.parameters())) == len(NAMES)
+    assert list(module.modules())[:2] == [module, module.single]
+    assert len(list(module.modules())) == 4
+
+
+def test_a_frozen_parameter_stays_a_parameter(module):
+    module.single.weight.requires_grad = False
+    assert [name for name, _ in module.named_parameters()] == NAMES
+    module.zero_grad()
+
+
+def test_state_dict_has_all_names_and_is_a_snapshot(module):
+    state = module.state_dict()
+    assert list(state) == [*NAMES[:-1], "tied.weight", "tied.bias", "constant", "trained"]
+    assert all(type(a) is np.ndarray for a in state.values())
+    before = state["single.weight"].copy()
+    module.single.weight.data = before + 1
+    np.testing.assert_array_equal(state["single.weight"], before)
+
+
+def test_load_state_dict_restores_every_bit(module):
+    other = Everything(np.random.default_rng(1))
+    other.load_state_dict(module.state_dict())
+    for name, array in other.state_dict().items():
+        np.testing.assert_array_equal(array, module.state_dict()[name])
+    given = module.state_dict()
+    array = given["trained"] = np.ones(2)
+    other.load_state_dict(given)
+    array[:] = 7
+    assert other.trained.tolist() == [1, 1]
+
+
+def test_load_state_dict_names_all_that_is_wrong_and_changes_nothing(module):
+    before, state = module.state_dict(), module.state_dict()
+    del state["named.scale"]
+    state |= {"extra": np.zeros(1), "constant": np.zeros(4), "single.bias": np.zeros(3), "trained": np.ones(2)}
+    with pytest.raises(ValueError, match="state: does not fit this Everything") as error:
+        module.load_state_dict(state)
+    for words in (
+        "named.scale: missing", "extra: not in this module", "constant: expected float64 (3,), got float64 (4,)",
+        "single.bias: expected float32 (3,), got float64 (3,)",
+    ):  # fmt: skip
+        assert words in str(error.value)
+    for name, array in module.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    with pytest.raises(ValueError, match="constant: expected"):
+        module.load_state_dict(state, strict=False)
+    module.load_state_dict({"trained": np.ones(2), "extra": 1}, strict=False)
+    assert module.trained.tolist() == [1, 1]
+
+
+def test_train_and_eval_reach_all(module):
+    assert module.training
+    assert module.eval() is module
+    assert not any(m.training for m in module.modules())
+    assert all(m.training for m in module.train().modules())
+
+
+def test_zero_grad(module):
+    module(np.ones((1, 2), np.float32)).sum().backward()
+    assert module.single.weight.grad is not None
+    module.zero_grad()
+    assert module.single.weight.grad is None
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_copies_are_whole_and_independent(module, copied):
+    del module.computed
+    other = copied(module)
+    assert isinstance(other.single.weight, nn.Parameter) and other.single.weight.requires_grad
+    assert other.tied is other.single
+    assert [name for name, _ in other.named_parameters()] == NAMES
+    other.single.weight.data = other.single.weight.data + 1
+    assert not np.array_equal(other.single.weight.data, module.single.weight.data)
+
+
+def test_repr_is_a_tree(module):
+    del module.owner
+    assert repr(module).splitlines() == [
+        "Everything(", "  single: Linear(2, 3)", "  listed.0: Linear(3, 3)", "  listed.1.0: Linear(3, 1)",
+        "  tied: Linear(2, 3)", ")",
+    ]  # fmt: skip
+
+
+def test_a_module_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Module: a module computes in forward"):
+        nn.Module()(1)
+
+
+def test_to_moves_values_and_gradients(xp):
+    module = nn.Linear(2, 3, rng=0)
+    x = np.ones((4, 2), np.float32)
+    module(x).sum().backward()
+    expected, grad = module(x).numpy(), module.weight.grad.numpy()
+    device = "cpu" if xp is np else "cuda"
+    assert module.to(device) is module
+    assert module.weight.device.startswith(device)
+    y = module(tg.tensor(x, device=device))
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-6)
+    np.testing.assert_array_equal(module.weight.grad.numpy(), grad)
+    y.sum().backward()
+    np.testing.assert_allclose(module.weight.grad.numpy(), 2 * grad, rtol=1e-6)
+    state = module.state_dict()
+    assert type(state["weight"]) is np.ndarray
+    module.load_state_dict(state)
+    assert module.weight.device.startswith(device)
+
+
+def test_linear_is_torchs():
+    torch = pytest.importorskip("torch")
+    theirs, ours = torch.nn.Linear(5, 3), nn.Linear(5, 3, rng=0)
+    ours.load_state_dict({name: p.detach().numpy() for name, p in theirs.named_parameters()})
+    x = np.random.default_rng(0).standard_normal((2, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(ours(x).data, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert [name for name, _ in nn.Linear(2, 3, bias=False, rng=0).named_parameters()] == ["weight"]
+
+
+def test_linear_draws_within_its_bound():
+    weight, bias = nn.Linear(25, 1000, rng=0).parameters()
+    assert weight.shape == (1000, 25) and bias.shape == (1000,) and weight.dtype == np.float32
+    for p in (weight, bias):
+        assert 0.19 < np.abs(p.data).max() <= 0.2
+        assert abs(p.data.std() - 0.2 / 3**0.5) < 0.01
+
+
+def test_the_same_seed_draws_the_same_bits():
+    def draw(rng):
+        return [p.data for cell in (nn.Linear, nn.RNNCell, nn.IRNNCell, nn.GRUCell, nn.LSTMCell)
+                for p in cell(3, 4, rng=rng).parameters()]  # fmt: skip
+
+    for a, b in zip(draw(3), draw(3)):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(draw(np.random.default_rng(3)), draw(np.random.default_rng(3))):
+        np.testing.assert_array_equal(a, b)
+    rng = np.random.default_rng(3)
+    a, b = nn.Linear(3, 4, rng=rng), nn.Linear(3, 4, rng=rng)
+    assert not np.array_equal(a.weight.data, b.weight.data)
+
+
+def test_initialisers():
+    for shape in ((3, 5), (5, 3), (4, 4)):
+        w = nn.init.orthogonal(shape, gain=2.0, rng=0, dtype=np.float64)
+        assert w.shape == shape
+        product = w @ w.T if shape[0] <= shape[1] else w.T @ w
+        np.testing.assert_allclose(product, 4 * np.eye(min(shape)), atol=1e-14)
+    assert nn.init.identity((2, 3), gain=0.5).tolist() == [[0.5, 0, 0], [0, 0.5, 0]]
+    assert abs(nn.init.normal((10000,), 0.3, rng=0).std() - 0.3) < 0.01
+    for make in (nn.init.normal, nn.init.uniform, nn.init.orthogonal):
+        assert make((2, 2), 1.0, rng=0, dtype=np.float32).dtype == np.float32
+
+
+def test_cross_entropy_is_the_negative_logarithm_of_the_probability():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((2, 3, 5)), rng.integers(0, 5, (2, 3))
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    expected = -np.log(np.take_along_axis(p, targets[..., None], axis=-1)).mean()
+    assert abs(float(nn.cross_entropy(logits, targets)) - expected) < 1e-14
+    x = tg.tensor(logits, requires_grad=True)
+    nn.cross_entropy(x, targets).backward()
+    np.testing.assert_allclose(x.grad.data, (p - np.eye(5)[targets]) / 6, atol=1e-15)
+    tg.check_gradients(lambda x: nn.cross_entropy(x, targets), logits, order=2)
+
+
+def test_cross_entropy_of_huge_logits_is_finite():
+    x = tg.tensor([[1e30, -1e30], [-1e4, 1e4]], requires_grad=True)
+    loss = nn.cross_entropy(x, np.array([0, 0]))
+    loss.backward()
+    assert float(loss) == 1e4
+    assert x.grad.tolist() == [[0, 0], [-0.5, 0.5]]
+    assert nn.cross_entropy(tg.tensor(np.zeros((1, 2), np.float32)), np.array([0])).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.zeros(3, int), r"targets: expected integers of shape \(2,\), .* got int64 \(3,\)"),
+        (np.zeros(2), r"targets: expected integers .* got float64 \(2,\)"),
+        (np.array([0, 5]), "targets: expected classes 0 to 4, got 0 to 5"),
+        (np.array([-1, 0]), "targets: expected classes 0 to 4, got -1 to 0"),
+    ],
+)
+def test_cross_entropy_refuses_wrong_targets(targets, message):
+    with pytest.raises(ValueError, match=message):
+        nn.cross_entropy(np.zeros((2, 5)), targets)
+
+
+def test_mse():
+    a, b = np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
+    assert float(nn.mse(a, b)) == 6.5
+    tg.check_gradients(nn.mse, a, b, order=2)
+    with pytest.raises(ValueError, match=r"target: expected shape \(1, 2\), like the prediction, got \(2,\)"):
+        nn.mse(a, b[0])

@@ -1,0 +1,48 @@
+"""The affine map, as a function and as a module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .init import uniform
+from .module import Module, Parameter
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """x · weightᵀ + bias: x is (..., in), weight (out, in), bias (out,) or None."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+class Linear(Module):
+    """y = x · Wᵀ + b, on the last axis of x.
+
+    Args:
+        in_features, out_features: the sizes of x and y on their last axis.
+        bias: whether there is a b.
+        rng: a seed, or a Generator, for the weights: uniform within ±1/√in_features, as PyTorch's are.
+        dtype: of the weights.
+
+    ``weight`` is (out_features, in_features), ``bias`` (out_features,): PyTorch's layout.
+
+    >>> layer = Linear(3, 2, rng=0)
+    >>> layer(np.ones((5, 3), np.float32)).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32
+    ):
+        self.in_features, self.out_features = in_features, out_features
+        rng = np.random.default_rng(rng)
+        bound = max(in_features, 1) ** -0.5
+        self.weight = Parameter(uniform((out_features, in_features), bound, rng, dtype))
+        self.bias = Parameter(uniform((out_features,), bound, rng, dtype)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        return linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}" + (", bias=False" if self.bias is None else "")

@@ -1,0 +1,180 @@
+"""Modules: what holds parameters, under names. What a module computes is its ``forward``; the tape does the rest.
+
+There is no registry: a module *is* its attributes. Whatever tensors and modules are found in them, or in lists, tuples
+and dicts of them, belong to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..arrays import move, new_array
+from ..errors import described
+from ..tensor import Tensor, tensor
+
+
+class Parameter(Tensor):
+    """A tensor that is trained: one of a module's parameters, also while ``requires_grad`` is off.
+
+    >>> Parameter(np.zeros(2))
+    tensor([0., 0.], requires_grad=True)
+    """
+
+    def __init__(self, data: Any, requires_grad: bool = True):
+        made = tensor(data, requires_grad)
+        super().__init__(made._data, made.node)
+
+    def __reduce__(self) -> tuple:
+        return Parameter, (self._data, self.requires_grad)
+
+
+class Module:
+    """The base of all that has parameters. A subclass sets them as attributes, and computes in ``forward``.
+
+    A :class:`Parameter` (or any tensor made with ``requires_grad=True``) is trained; a tensor that needs no gradient is
+    a constant, saved and moved along with the parameters. Tensors that were computed do not belong to the module.
+
+    >>> from tinygrad_rnn.nn import Linear
+    >>> class Perceptron(Module):
+    ...     def __init__(self, rng):
+    ...         self.layers = [Linear(2, 3, rng=rng), Linear(3, 1, rng=rng)]
+    ...     def forward(self, x):
+    ...         hidden, out = self.layers
+    ...         return out(np.tanh(hidden(x)))
+    >>> model = Perceptron(np.random.default_rng(0))
+    >>> model
+    Perceptron(
+      layers.0: Linear(2, 3)
+      layers.1: Linear(3, 1)
+    )
+    >>> [name for name, p in model.named_parameters()]
+    ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+    >>> model(np.ones((5, 2), np.float32)).shape
+    (5, 1)
+    """
+
+    training: bool = True
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        return self.forward(*inputs, **keywords)
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """What the module computes, when it is called."""
+        raise NotImplementedError(f"{type(self).__name__}: a module computes in forward(), and this one has none")
+
+    # What it holds
+
+    def _members(self) -> Iterator[tuple[str, Module | Tensor]]:
+        """The tensors and modules in its attributes, with their names."""
+
+        def found(name: str, value: Any) -> Iterator:
+            if isinstance(value, (Module, Tensor)):
+                yield name, value
+            elif isinstance(value, (dict, list, tuple)):
+                for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                    yield from found(f"{name}.{key}", item)
+
+        for name, value in vars(self).items():
+            yield from found(name, value)
+
+    def _walk(self, prefix: str = "", above: tuple = ()) -> Iterator[tuple[str, Module | Tensor]]:
+        """The module and all below it, with dotted names; what is shared comes under each of its names."""
+        yield prefix, self
+        for name, value in self._members():
+            name = f"{prefix}.{name}" if prefix else name
+            if isinstance(value, Tensor):
+                yield name, value
+            elif value is not self and value not in above:  # a module may know the one it is in
+                yield from value._walk(name, (*above, self))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: x for name, x in self._walk() if isinstance(x, Tensor) and (x.node is None or x.node.op is None)}
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters with their dotted names, in the order of the attributes; a shared one comes once."""
+        seen = set()
+        for name, x in self._tensors().items():
+            if x not in seen and (isinstance(x, Parameter) or x.requires_grad):
+                seen.add(x)
+                yield name, x
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The parameters, each once."""
+        return (p for _, p in self.named_parameters())
+
+    def modules(self) -> Iterator[Module]:
+        """This module and those below it, each once."""
+        return iter(dict.fromkeys(x for _, x in self._walk() if isinstance(x, Module)))
+
+    # What can be done to all of it
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The parameters and constants, as NumPy arrays under their dotted names.
+
+        They are what the values are now: training makes new arrays, and does not write into these.
+        """
+        return {name: x.numpy() for name, x in self._tensors().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take the values of a :meth:`state_dict`. All is checked before anything changes.
+
+        Args:
+            state: arrays (or tensors) under the names of this module's parameters and constants.
+            strict: whether names that are missing, or not known here, are errors too.
+
+        Raises:
+            ValueError: what does not fit, all of it: names, shapes, dtypes.
+        """
+        tensors = self._tensors()
+        arrays = {name: new_array(getattr(state[name], "_data", state[name])) for name in tensors if name in state}
+        wrong = [
+            f"{name}: expected {tensors[name].dtype} {tensors[name].shape}, got {described(array)}"
+            for name, array in arrays.items()
+            if (array.shape, array.dtype) != (tensors[name].shape, tensors[name].dtype)
+        ]
+        if strict:
+            wrong += [f"{name}: missing" for name in tensors if name not in state]
+            wrong += [f"{name}: not in this module" for name in state if name not in tensors]
+        if wrong:
+            raise ValueError("\n  ".join([f"state: does not fit this {type(self).__name__}:", *wrong]))
+        for name, array in arrays.items():
+            tensors[name]._data = move(array, tensors[name].device)
+
+    def to(self, device: str) -> Module:
+        """Move the parameters (with their gradients) and constants to a device, in place; return the module."""
+        for x in self._tensors().values():
+            x._data = move(x._data, device)
+            if x.grad is not None:
+                x.grad = Tensor(move(x.grad._data, device))
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Set ``.training``, here and below: some modules compute differently while they are trained."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """The opposite of :meth:`train`."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            if p.requires_grad:
+                p.grad = None
+
+    # How it is shown
+
+    def extra_repr(self) -> str:
+        """What a subclass says of itself in its repr, between the brackets."""
+        return ""
+
+    def __repr__(self) -> str:
+        inside = [f"{name}: {x!r}" for name, x in self._members() if isinstance(x, Module) and x is not self]
+        lines = "\n".join(([self.extra_repr()] if self.extra_repr() else []) + inside)
+        lines = f"\n  {lines.replace(chr(10), chr(10) + '  ')}\n" if inside else lines
+        return f"{type(self).__name__}({lines})"
