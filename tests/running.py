@@ -71,3 +71,10 @@ def frozen(*arrays: Any) -> list[bytes]:
 def as_dtype(x: Any, dtype: Any) -> Any:
     """x in another floating-point dtype, if it is an array of such numbers."""
     return x.astype(dtype) if is_floating(x) else x
+
+
+def assert_single(ours: Any, theirs: Any, rounding: float) -> None:
+    """A result in float32 is float32, and off by so many of its eps, of numbers of the order of 1: sums may cancel."""
+    assert (ours.dtype, ours.shape) == (np.float32, theirs.shape)
+    off = np.abs(ours.astype(float) - theirs).max(initial=0.0)
+    assert off <= rounding * 2.0**-23 * np.abs(theirs).max(initial=1.0), f"float32: off by {off:.3g}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-SIDES = (2, 3, 1, 4, 2, 3, 1, 0)
+SIDES = (2, 3, 1, 4, 2, 3, 1, 2, 3, 4, 2, 0)
 
 
 class Source:
@@ -43,7 +43,7 @@ class Source:
     # Shapes
 
     def shape(self, least: int = 0, most: int = 3, sides: Sequence[int] = SIDES) -> tuple[int, ...]:
-        return tuple(self.choose(*sides) for _ in range(self.integer(least, most)))
+        return tuple(self.choose(*sides) for _ in range(self.choose(*range(least, most), most, most)))
 
     def shapes(self, n: int, sides: Sequence[int] = SIDES) -> list[tuple[int, ...]]:
         """Shapes that broadcast against each other: axes in front are left out, and lengths set to 1, in any of them."""

@@ -77,7 +77,7 @@ def test_numpy_reads_it_and_the_same_weights_make_the_same_file(tmp_path):
         tg.save(path, STATE)
     assert a.read_bytes() == b.read_bytes()
     with np.load(a) as file:
-        assert set(file) == {"model/cell.weight", "model/bias", "model/mask", "epoch", "lr", "file"}
+        assert set(file) == {"model/cell.weight", "model/bias", "model/on", "epoch", "lr", "file"}
     with open(a, "wb") as file:
         np.savez(file, weight=np.ones(3))
     assert same(tg.load(a), {"weight": np.ones(3)})

@@ -3,11 +3,12 @@
     multiply.vjp(lambda g, b: g * b, lambda g, a: g * a)   # keeps b for the gradient of a, and a for that of b
     tanh.vjp(lambda g, out: g * (1 - out * out))           # keeps the output, not the input
 
-(PyTorch writes its formulas so, in ``derivatives.yaml``.) The names are looked at once, when the rule is registered.
+(PyTorch writes its formulas so, in ``derivatives.yaml``.) The names are read once, when the rule is registered.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,28 +20,29 @@ if TYPE_CHECKING:
 
 
 class Rule:
-    """A vjp rule of one input of a primitive: the function, and two small ones made for it here, from source.
+    """A vjp rule of one input of a primitive: the function, and two small ones made for it when first used, from source.
 
     ``keep(out, *arguments)`` picks what the rule needs; for multiply's first rule it is ``lambda out, a, b: (b,)``.
     ``lift(kept, node, parents)`` puts that back on the tape, where it is on it: ``(placed(kept[0], parents[1]),)``.
     """
 
     def __init__(self, op: Primitive, x: str, function: Callable | None):
-        self.function = function
-        self.needs = self._names(op, function) if function else []
-        self.keep = self._keep(op, x) if function else _refuse(op, x)
-        self.lift = self._lift(op)
+        self.op, self.x, self.function = op, x, function
+        self.needs = self._names() if function else []
 
-    def _names(self, op: Primitive, function: Callable) -> list[str]:
+    def _names(self) -> list[str]:
         """The names that a rule asks for. A misspelt one fails here, when the module is imported."""
-        known = {*op.signature.parameters, "in_shapes" if op.variadic else "in_shape"}
-        known |= set() if op.several else {"out"}
-        g, *needs = inspect.signature(function).parameters or ("",)
-        if g != "g" or not known.issuperset(needs):
-            raise TypeError(f"{op.name}: a rule takes g and any of {sorted(known)}, not {[g, *needs]}")
-        return needs
+        op, names = self.op, [*inspect.signature(self.function).parameters]
+        known = {*op.signature.parameters, "in_shapes" if op.variadic else "in_shape", *([] if op.several else ["out"])}
+        if names[:1] != ["g"] or not known.issuperset(names[1:]):
+            raise TypeError(f"{op.name}: a rule takes g and any of {sorted(known)}, not {names}")
+        return names[1:]
 
-    def _keep(self, op: Primitive, x: str) -> Callable:
+    @functools.cached_property
+    def keep(self) -> Callable:
+        op, x = self.op, self.x
+        if self.function is None:
+            return _refuse(op, x)
         plain = [p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
                  for p in op.signature.parameters.values()]  # fmt: skip
         arguments = str(inspect.Signature(plain))[1:-1]
@@ -50,7 +52,9 @@ class Rule:
         keep.__kwdefaults__ = getattr(op.forward, "__kwdefaults__", None)
         return keep
 
-    def _lift(self, op: Primitive) -> Callable:
+    @functools.cached_property
+    def lift(self) -> Callable:
+        op = self.op
         places = {x: "parents" if op.variadic else f"parents[{i}]" for i, x in enumerate(op.inputs)} | {"out": "node"}
         lifted = [f"placed(kept[{i}], {places[x]})" if x in places else f"kept[{i}]" for i, x in enumerate(self.needs)]
         return eval(f"lambda kept, node, parents: ({''.join(x + ', ' for x in lifted)})", {"placed": placed})

@@ -38,7 +38,7 @@ def main() -> int:
         participants = turns(experiment, options.rounds, options.threads)
         table += rows(experiment, participants)
         versions |= {key: value for p in participants for key, value in p.versions.items()}
-        failed |= any(p.failed for p in participants if p.name in experiment.ours)
+        failed |= any(bool(p.failed or p.reduced) for p in participants if p.name in experiment.ours)
         print(f"{experiment.name}: done", file=sys.stderr)
     command = " ".join(["python -m tests.benchmarks.engine", *sys.argv[1:]])
     text = about(command, versions, options.rounds, options.threads) + "\n" + markdown(table)

@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from time import sleep
+from time import perf_counter, sleep
 from typing import Any
 
 from .experiments import Experiment
@@ -40,17 +41,19 @@ class Worker:
     def ask(self, task: str, limit: float, **sizes: Any) -> dict:
         """Have it do a task, in so many seconds at most."""
         sleep(0.05)  # the threads of the others' BLAS wait busily for a while when they have nothing left to do
-        self.process.stdin.write(json.dumps({"task": task, **sizes}) + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: that is its answer
+            self.process.stdin.write(json.dumps({"task": task, **sizes}) + "\n")
+            self.process.stdin.flush()
         return self._answer(limit)
 
     def _answer(self, limit: float) -> dict:
         timer = threading.Timer(limit, self.process.kill)
         timer.start()
+        start = perf_counter()
         line = self.process.stdout.readline()
-        late = not timer.is_alive()
         timer.cancel()
         if not line:
+            late = perf_counter() - start >= limit
             raise Failure(f"not done in {limit:.0f} s" if late else f"the process ended with {self.process.wait()}")
         answer = json.loads(line)
         if "failed" in answer:
@@ -59,7 +62,10 @@ class Worker:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
 
 
 class Participant:

@@ -20,11 +20,12 @@ def rows(experiment: Experiment, participants: list[Participant]) -> Iterable[li
     others = [p for p in participants if p.name not in experiment.ours]
     for figure in experiment.figures:
         for mine in ours:
-            what = ", ".join(filter(None, [experiment.title.format(**mine.sizes), figure.title]))
+            what = ", ".join(filter(None, [experiment.title.format(**experiment.sizes), figure.title]))
             what += " (tg.scan)" if len(ours) > 1 and mine is not ours[0] else ""
             if figure.at_most is not None or not others:
                 target = "" if figure.at_most is None else f"≤ {number(figure.at_most, figure.unit)}"
-                yield [what, shown(mine, figure), "", "", "", target, met(values(mine, figure), figure.at_most)]
+                measured = [] if mine.reduced else values(mine, figure)
+                yield [what, shown(mine, figure), "", "", "", target, met(measured, figure.at_most)]
             for other in others:
                 limit, of_rounds = figure.ratios.get(other.name), ratios(mine, other, figure)
                 target = "" if limit is None else f"≤ {limit:.3g}"
@@ -37,8 +38,8 @@ def values(participant: Participant, figure: Figure) -> list[float]:
 
 
 def ratios(mine: Participant, other: Participant, figure: Figure) -> list[float]:
-    """Of the same rounds and the same sizes."""
-    if mine.sizes != other.sizes:
+    """Of the same rounds, in the full sizes."""
+    if mine.reduced or other.reduced:
         return []
     return [a / b for a, b in zip(values(mine, figure), values(other, figure)) if b > 0]
 
@@ -69,7 +70,7 @@ def spread(of_rounds: list[float]) -> str:
 def number(value: float, unit: str) -> str:
     """Three digits, with a unit of their size."""
     if unit != "s" or value >= 1:
-        return f"{value:.3g} {unit}".rstrip()
+        return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}".rstrip()
     return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} µs"
 
 
@@ -92,7 +93,7 @@ def about(command: str, versions: dict[str, str], rounds: int, threads: int | No
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
     return "".join(f"- {key}: {value}\n" for key, value in facts.items()) + (
-        f"\nTimes are medians of {rounds} rounds (fewer where one takes long); the frameworks take turns, each in a "
+        f"\nFigures are medians (rounds: {rounds}, fewer where one takes long); the frameworks take turns, each in a "
         "process of\nits own. Ratios are of the same round: their median (the least to the greatest). "
         "NumPy is the LSTM written by\nhand, without a tape.\n"
     )

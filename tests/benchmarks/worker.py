@@ -212,7 +212,7 @@ def training(framework: Framework, n: int, T: int, B: int, H: int) -> dict:
                 before = memory_mb()
             leaves = framework.leaves([h, w])
             gradients = framework.backward(framework.forward(program, leaves), leaves)
-            w = w - np.float32(1e-3) * framework.array(gradients[1])
+            w = w - np.float32(1e-5) * framework.array(gradients[1])
     return {"growth": memory_mb() - before}
 
 
