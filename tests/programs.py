@@ -1,8 +1,8 @@
 """Random programs: run by the tape, and replayed in complex NumPy, which is the oracle.
 
 A program is a list of instructions that each name new values (SSA). The slope of a replay along a direction u is
-Im f(x + ihu) / h, exact to the last bits for a tiny h: no difference is taken. So the reference of each operation branches
-on the real part, and what is detached, or computed in a ``no_grad`` block, is the real part.
+Im f(x + ihu) / h, exact to the last bits for a tiny h: no difference is taken. So the reference of each operation
+branches on the real part, and what is detached, or computed in a ``no_grad`` block, is the real part.
 
 Every operation is a line of Python (``source``), so that a program that fails can be printed, and pasted into a file.
 """
@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-
 import tinygrad_rnn as tg
 
 H = 1e-30  # its square vanishes beside anything
@@ -44,7 +43,9 @@ class Instruction:
     no_grad: bool = False
 
     def __str__(self) -> str:
-        expression = self.op.source.format(*[f"v{i}" for i in self.args], **{k: repr(v) for k, v in self.keywords.items()})
+        expression = self.op.source.format(
+            *[f"v{i}" for i in self.args], **{k: repr(v) for k, v in self.keywords.items()}
+        )
         names = ", ".join(f"v{i}" for i in self.outs) + ("," if self.op.several and len(self.outs) == 1 else "")
         return ("with tg.no_grad(): " if self.no_grad else "") + f"{names} = {expression}"
 
@@ -98,16 +99,24 @@ class Program:
             else:
                 gone.update(step.outs)
         outputs = {i: g for i, g in self.outputs.items() if i not in gone}
-        return replace(self, instructions=kept, outputs=outputs, watched=tuple(i for i in self.watched if i not in gone))
+        return replace(
+            self, instructions=kept, outputs=outputs, watched=tuple(i for i in self.watched if i not in gone)
+        )
 
     def __str__(self) -> str:
-        lines = ["import numpy as np", "from numpy import array", "import tinygrad_rnn as tg", "", *map(str, self.instructions)]
+        lines = [
+            "import numpy as np",
+            "from numpy import array",
+            "import tinygrad_rnn as tg",
+            "",
+            *map(str, self.instructions),
+        ]
         total = " + ".join(f"(v{i} * {g!r}).sum()" for i, g in self.outputs.items())
         wanted = ", ".join(f"v{i}" for i in (*self.leaves, *self.watched))
         return "\n".join([*lines, f"total = {total}", f"print(tg.gradients(total, [{wanted}]))"])
 
 
-# Does it agree with the oracle? -----------------------------------------------------------------------------------------
+# Does it agree with the oracle? ---------------------------------------------------------------------------------------
 
 
 def mismatch(program: Program) -> str | None:
@@ -199,13 +208,15 @@ def shrunk(program: Program, fails: Callable = mismatch) -> Program:
         steps, values = program.instructions, program.replay({})
         tries = [program.without(k) for k in reversed(range(len(steps)))]
         tries += [program.cut(k, values[s.outs[0]].real) for k, s in enumerate(steps) if s.args and not s.op.several]
-        tries += [replace(program, outputs={j: g for j, g in program.outputs.items() if j != i}) for i in program.outputs]
+        tries += [
+            replace(program, outputs={j: g for j, g in program.outputs.items() if j != i}) for i in program.outputs
+        ]
         tries += [replace(program, watched=())] if program.watched else []
         smaller = next((p for p in tries if p.outputs and p.leaves and fails(p)), None)
     return program
 
 
-# How programs are made --------------------------------------------------------------------------------------------------
+# How programs are made ------------------------------------------------------------------------------------------------
 
 
 class Maker:
@@ -294,13 +305,19 @@ def _make(m: Maker, length: int) -> tuple[Program, float]:
     unused = [i for i in m.values if i not in m.uses]
     outputs = {*unused, *m.r.sample(range(len(m.values)), 2)}
     m.program.outputs.update((i, m.rng.standard_normal(m.values[i].shape)) for i in sorted(outputs))
-    middle = [i for step in m.program.instructions if step.op is not LEAF and not step.no_grad for i in step.outs if i in m.uses]
+    middle = [
+        i
+        for step in m.program.instructions
+        if step.op is not LEAF and not step.no_grad
+        for i in step.outs
+        if i in m.uses
+    ]
     watched = m.r.sample(middle, min(2, len(middle)))
     constants = {i for i, y in m.program.run().items() if not getattr(y, "requires_grad", False)} if watched else ()
     return replace(m.program, watched=tuple(i for i in watched if i not in constants)), m.margin
 
 
-# The operations ---------------------------------------------------------------------------------------------------------
+# The operations -------------------------------------------------------------------------------------------------------
 
 GROUPS: list[list[Op]] = []
 WEIGHTS: list[float] = []
@@ -314,7 +331,13 @@ def compiled(source: str) -> Callable:
     return eval(f"lambda {', '.join(arguments)}: {body}", {"np": np, "tg": tg, "array": np.array})
 
 
-def op(source: str, reference: Callable, draw: Callable = None, margin: Callable | None = None, several: bool = False) -> Op:
+def op(
+    source: str,
+    reference: Callable,
+    draw: Callable | None = None,
+    margin: Callable | None = None,
+    several: bool = False,
+) -> Op:
     new = Op(source, reference, draw, margin, compiled(source), several)
     if draw is not None:
         GROUPS[-1].append(new)
@@ -354,9 +377,19 @@ def to_zero(x: Any) -> float:
     return abs(x).min(initial=np.inf)
 
 
-positive, moderate, nonzero = within(0.1, 50), within(-4, 4), lambda x: x.size and abs(x).min() > 0.2
-real_max = lambda a, b: np.where(a.real > b.real, a, b)
-real_min = lambda a, b: np.where(a.real < b.real, a, b)
+def nonzero(x: Any) -> bool:
+    return x.size and abs(x).min() > 0.2
+
+
+def larger(a: Any, b: Any) -> Any:
+    return np.where(a.real > b.real, a, b)
+
+
+def smaller(a: Any, b: Any) -> Any:
+    return np.where(a.real < b.real, a, b)
+
+
+positive, moderate = within(0.1, 50), within(-4, 4)
 
 group(28)
 TANH = op("tg.tanh({0})", np.tanh, one())
@@ -428,7 +461,9 @@ def apart(a: Any, b: Any) -> float:
 def arctan2(y: Any, x: Any) -> Any:
     flat = abs(y.real) < abs(x.real)
     angle = np.arctan(np.where(flat, y, x) / np.where(flat, x, y))
-    return np.where(flat, angle + np.where(x.real < 0, np.copysign(np.pi, y.real), 0), np.copysign(np.pi / 2, y.real) - angle)
+    return np.where(
+        flat, angle + np.where(x.real < 0, np.copysign(np.pi, y.real), 0), np.copysign(np.pi / 2, y.real) - angle
+    )
 
 
 def logaddexp(a: Any, b: Any) -> Any:
@@ -447,8 +482,8 @@ op("{0} - {1}", np.subtract, two())
 op("{0} * {1}", np.multiply, two())
 op("np.multiply({0}, {1})", np.multiply, two())
 op("{0} / {1}", np.divide, two(nonzero))
-op("tg.maximum({0}, {1})", real_max, two(), apart)
-op("np.minimum({0}, {1})", real_min, two(), apart)
+op("tg.maximum({0}, {1})", larger, two(), apart)
+op("np.minimum({0}, {1})", smaller, two(), apart)
 op("tg.hypot({0}, {1})", lambda a, b: np.sqrt(a * a + b * b), two(nonzero))
 op("tg.arctan2({0}, {1})", arctan2, two(nonzero), lambda y, x: to_zero(y))
 op("tg.power({0}, {1})", lambda a, b: np.exp(b * np.log(a)), two(moderate, first=within(0.3, 4)))
@@ -466,7 +501,14 @@ def product(m: Maker) -> tuple | None:
     k, batch = m.values[a].shape[-1], m.values[a].shape[:-2]
     b = m.pick(lambda x: x.ndim and x.shape[-2:][0] == k)
     if b is None or m.random() < 0.5:
-        shapes = [(k,), (k, m.randint(1, 3)), (k, 1), (*batch, k, 2), (*[1] * len(batch), k, 2), (2, *[1] * len(batch), k, 1)]
+        shapes = [
+            (k,),
+            (k, m.randint(1, 3)),
+            (k, 1),
+            (*batch, k, 2),
+            (*[1] * len(batch), k, 2),
+            (2, *[1] * len(batch), k, 1),
+        ]
         b = m.leaf(*m.choice(shapes))
     return (a, b), {}
 
@@ -606,7 +648,10 @@ def pairs(names: str, *draws: Callable, suits: Callable | None = None) -> dict:
     return dict(zip(names.split(), draws))
 
 
-matrix = lambda x: x.ndim >= 2
+def matrix(x: Any) -> bool:
+    return x.ndim >= 2
+
+
 group(15)
 op("{0}.reshape({shape})", lambda x, shape: x.reshape(shape), one(lambda x: x.ndim, shape=new_shape))
 op("tg.reshape({0}, {shape})", lambda x, shape: x.reshape(shape), one(shape=new_shape))
@@ -615,13 +660,21 @@ op("{0}.T", lambda x: x.T, one(matrix))
 op("{0}.mT", lambda x: np.swapaxes(x, -1, -2), one(matrix))
 op("tg.swapaxes({0}, {a}, {b})", lambda x, a, b: np.swapaxes(x, a, b), one(matrix, a=axis_of, b=axis_of))
 op("tg.moveaxis({0}, {a}, {b})", lambda x, a, b: np.moveaxis(x, a, b), one(matrix, a=axis_of, b=axis_of))
-op("tg.expand_dims({0}, {axis})", np.expand_dims, one(lambda x: x.ndim < 3, axis=lambda m, x: m.randint(-x.ndim - 1, x.ndim)))
+op(
+    "tg.expand_dims({0}, {axis})",
+    np.expand_dims,
+    one(lambda x: x.ndim < 3, axis=lambda m, x: m.randint(-x.ndim - 1, x.ndim)),
+)
 op("tg.squeeze({0})", np.squeeze, one(lambda x: 1 in x.shape))
 op("tg.ravel({0})", np.ravel, one())
 op("tg.broadcast_to({0}, {shape})", np.broadcast_to, one(shape=wider))
 op("tg.flip({0}, {axis})", np.flip, one(axis=some_axis))
 op("tg.roll({0}, {shift}, {axis})", np.roll, one(shift=lambda m, x: m.randint(-3, 3), axis=some_axis))
-op("tg.tile({0}, {reps})", np.tile, one(lambda x: x.ndim, reps=lambda m, x: tuple(m.randint(1, 2) for _ in range(m.randint(1, 3)))))
+op(
+    "tg.tile({0}, {reps})",
+    np.tile,
+    one(lambda x: x.ndim, reps=lambda m, x: tuple(m.randint(1, 2) for _ in range(m.randint(1, 3)))),
+)
 op("tg.repeat({0}, {repeats}, {axis})", np.repeat, one(repeats=lambda m, x: m.randint(1, 3), axis=some_axis))
 op("tg.repeat({0}, {repeats}, axis=0)", lambda x, repeats: np.repeat(x, repeats, 0),
    one(lambda x: x.ndim, repeats=lambda m, x: [m.randint(0, 2) for _ in range(len(x))]))  # fmt: skip
@@ -746,11 +799,20 @@ for _ in range(3):
     op("{0}[{index}]", lambda x, index: x[index], one(index=any_index))
 op("tg.take({0}, {places}, axis=0)", lambda x, places: np.take(x, places, 0),
    one(lambda x: x.ndim, places=lambda m, x: places(m, x.shape[0])))  # fmt: skip
-op("tg.take_along_axis({0}, {places})", lambda x, places: np.take_along_axis(x, places, -1), one(lambda x: x.ndim, places=along))
+op(
+    "tg.take_along_axis({0}, {places})",
+    lambda x, places: np.take_along_axis(x, places, -1),
+    one(lambda x: x.ndim, places=along),
+)
 op("tg.concatenate([{0}, {1}, {2}], axis={axis})", lambda a, b, c, axis: np.concatenate([a, b, c], axis), joined)
 op("np.stack([{0}, {1}], axis={axis})", lambda a, b, axis: np.stack([a, b], axis), stacked)
 op("tg.split({0}, {n}, axis=-1)", lambda x, n: parts(x, n, -1), one(lambda x: x.ndim, n=divisor), several=True)
-op("tg.split({0}, [1], axis={axis})", lambda x, axis: tuple(np.split(x, [1], axis)), one(lambda x: x.ndim, axis=axis_of), several=True)
+op(
+    "tg.split({0}, [1], axis={axis})",
+    lambda x, axis: tuple(np.split(x, [1], axis)),
+    one(lambda x: x.ndim, axis=axis_of),
+    several=True,
+)
 op("tg.unstack({0}, axis={axis})", rows, one(lambda x: x.ndim and 0 not in x.shape, axis=axis_of), several=True)
 op("tuple({0})", lambda x: tuple(x), one(lambda x: x.ndim > 1 and len(x)), several=True)
 op("tg.where({mask}, {0}, {1})", lambda a, b, mask: np.where(mask, a, b), masked)

@@ -46,7 +46,7 @@ class Source:
         return tuple(self.choose(*sides) for _ in range(self.choose(*range(least, most), most, most)))
 
     def shapes(self, n: int, sides: Sequence[int] = SIDES) -> list[tuple[int, ...]]:
-        """Shapes that broadcast against each other: axes in front are left out, and lengths set to 1, in any of them."""
+        """Shapes that broadcast against each other: in any of them axes in front may be left out, and lengths be 1."""
         full = self.shape(sides=sides)
         if self.integer(0, 2) == 0:
             return [full] * n

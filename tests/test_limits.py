@@ -8,7 +8,6 @@ import weakref
 
 import numpy as np
 import pytest
-
 import tinygrad_rnn as tg
 
 LONG = 100_000
@@ -30,7 +29,7 @@ def chain(n, step=lambda y: y + 1.0):
     return x, y
 
 
-# Depth and width ----------------------------------------------------------------------------------------------------------
+# Depth and width ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [LONG, pytest.param(1_000_000, marks=pytest.mark.slow)])
@@ -49,7 +48,7 @@ def test_long_chains_of_other_kinds_of_entries(step):
 
 
 def test_a_long_chain_is_freed_unwalked():
-    x, y = chain(LONG)
+    _, y = chain(LONG)
     ref = weakref.ref(tg.tape(y)[LONG // 2])
     assert ref() is not None
     del y
@@ -156,7 +155,7 @@ def test_a_long_sequence_through_unstack():
     assert xs.grad.data[-2].tolist() == [0.5, 0.5]
 
 
-# Cost -----------------------------------------------------------------------------------------------------------------------
+# Cost -----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_step_costs_the_same_early_and_late():

@@ -1,20 +1,20 @@
-"""The life of a graph, in random order: made, walked, freed, walked again, dropped; with a model beside it.
+"""The life of a graph in random order: made, walked, freed, walked again, dropped; with a model beside it.
 
-The model is the same program as a list of instructions (see ``programs.py``): its values are NumPy's, its gradients come
-from a replay in complex numbers, and what may be walked follows from what was freed.
+The model is the same program as a list of instructions (see ``programs.py``): its values are NumPy's, its gradients
+come from a replay in complex numbers, and what may be walked follows from what was freed.
 """
 
 import os
 
 import numpy as np
-import programs
 import pytest
+import tinygrad_rnn as tg
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from programs import H, Instruction, Program
 
-import tinygrad_rnn as tg
+import programs
+from programs import H, Instruction, Program
 
 NIGHTLY = bool(os.environ.get("TINYGRAD_RNN_PROGRAMS"))
 
@@ -58,7 +58,7 @@ class Graph(RuleBasedStateMachine):
         return names[-1 - i % len(names)]
 
     def add(self, op, args, keywords=None):
-        """An instruction, for ours and for the model; none, if NumPy cannot compute it, or the numbers grow too large."""
+        """An instruction for ours and for the model; none, if NumPy cannot compute it, or its numbers grow large."""
         keywords = keywords or {}
         args = tuple(map(self.name, args))
         try:
@@ -198,7 +198,7 @@ class Graph(RuleBasedStateMachine):
         g = self.cotangent(root)
         y, tensor = self.tensors[root], self.tensors[x]
         versions = [name for name, owner in self.leaves.items() if owner == self.leaves.get(x)] or [x]
-        names, freed = self.reached(root, since=versions[0])
+        _, freed = self.reached(root, since=versions[0])
         if freed:
             with pytest.raises(RuntimeError, match="freed"):
                 tg.gradients(y, tensor, g, create_graph=create_graph, retain_graph=True)
@@ -278,7 +278,7 @@ class Graph(RuleBasedStateMachine):
 
 
 Graph.TestCase.settings = settings(
-    max_examples=2000 if NIGHTLY else 200, stateful_step_count=100 if NIGHTLY else 40, deadline=None,
+    max_examples=2000 if NIGHTLY else 120, stateful_step_count=100 if NIGHTLY else 40, deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )  # fmt: skip
 TestGraph = Graph.TestCase

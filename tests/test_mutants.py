@@ -40,7 +40,7 @@ def points(name: str) -> None:
         check_point(SPECS[name], row, False)
 
 
-# Rules -----------------------------------------------------------------------------------------------------------------
+# Rules ----------------------------------------------------------------------------------------------------------------
 
 PRIMITIVES = {}
 for _module in (ops.activation, elementwise, indexing, linear, reduction, shape):
@@ -119,7 +119,7 @@ def test_the_rules_of_two_inputs_are_told_apart(op, users, monkeypatch):
         op.rules.reverse()
 
 
-# The engine ------------------------------------------------------------------------------------------------------------
+# The engine -----------------------------------------------------------------------------------------------------------
 
 
 def variable(*shape_: int) -> tg.Tensor:
@@ -282,7 +282,7 @@ BUGS = {
             tape,
             "reached",
             'sorted(seen, key=attrgetter("position"))',
-            "sorted(seen, key=lambda node: -node.position if node is not root and node.parents else 1e18 * (node is root))",
+            "sorted(seen, key=lambda node: (node is root, -node.position * bool(node.parents)))",
         ),
         diamond,
     ),

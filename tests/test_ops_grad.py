@@ -154,7 +154,7 @@ def check_float32(spec: OpSpec, arrays: tuple, keywords: dict, wanted: tuple, s:
             assert all(x.dtype == np.float16 for x in run(np.float16, g)[0])
 
 
-# Second order ----------------------------------------------------------------------------------------------------------
+# Second order ---------------------------------------------------------------------------------------------------------
 
 
 @every
@@ -221,7 +221,7 @@ def joined_values(out):
     return np.concatenate([np.ravel(x) for x in out]) if isinstance(out, tuple) else out
 
 
-# Devices ---------------------------------------------------------------------------------------------------------------
+# Devices --------------------------------------------------------------------------------------------------------------
 
 
 @every
@@ -287,10 +287,10 @@ def moved_to(cupy, values):
 
 def has_mask(index) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
-    return any(getattr(part, "dtype", None) == bool for part in parts)
+    return any(str(getattr(part, "dtype", None)) == "bool" for part in parts)
 
 
-# PyTorch ---------------------------------------------------------------------------------------------------------------
+# PyTorch --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", TORCH)

@@ -48,7 +48,7 @@ def test_point(spec, row, create_graph):
                 compare(ours, theirs, 1e-12, equal_nan=True, about=f"gradient of input {i}")
 
 
-# Pairs -----------------------------------------------------------------------------------------------------------------
+# Pairs ----------------------------------------------------------------------------------------------------------------
 
 
 def away(*shape):
@@ -263,7 +263,7 @@ def test_pair(name):
         compare(np.asarray(a), np.asarray(b), 1e-12, about=name)
 
 
-# What the conventions promise together ---------------------------------------------------------------------------------
+# What the conventions promise together --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

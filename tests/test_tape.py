@@ -10,7 +10,6 @@ import weakref
 
 import numpy as np
 import pytest
-
 import tinygrad_rnn as tg
 from tinygrad_rnn.modes import Observer, switched
 from tinygrad_rnn.tape import Leaf, Node, Output, reached
@@ -38,7 +37,7 @@ def no_collector():
     gc.enable()
 
 
-# Law 1 and 3: rules, and what they ask for ------------------------------------------------------------------------------
+# Law 1 and 3: rules, and what they ask for ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def no_collector():
         (lambda g, X: g, "not ['g', 'X']"),
         (lambda gradient: gradient, "not ['gradient']"),
         (lambda x, g: g, "not ['x', 'g']"),
-        (lambda: 0, "not ['']"),
+        (lambda: 0, "double: a rule takes g"),
         (lambda g, in_shapes: g, "not ['g', 'in_shapes']"),
     ],
 )
@@ -77,7 +76,9 @@ def test_a_rule_may_ask_for_every_argument():
         return x * factor + offset
 
     seen = []
-    scaled.vjp(lambda g, out, x, in_shape, factor, offset: seen.append((out, x, in_shape, factor, offset)) or g * factor)
+    scaled.vjp(
+        lambda g, out, x, in_shape, factor, offset: seen.append((out, x, in_shape, factor, offset)) or g * factor
+    )
     x = leaf(2)
     y = scaled(x, 3.0)
     y.backward(np.ones(2))
@@ -152,7 +153,7 @@ def test_bytes_are_counted_once():
     assert tg.tape(a + a).bytes() == 0
 
 
-# Law 2: arrays alone give arrays ------------------------------------------------------------------------------------------
+# Law 2: arrays alone give arrays --------------------------------------------------------------------------------------
 
 
 def test_arrays_give_arrays_and_nothing_is_recorded():
@@ -180,7 +181,7 @@ def test_rules_run_on_bare_arrays_first_and_on_tensors_with_create_graph():
     assert np.allclose(tg.gradients(dx.sum(), x).data, 6 * x.data)
 
 
-# Law 4: creation order ------------------------------------------------------------------------------------------------------
+# Law 4: creation order ------------------------------------------------------------------------------------------------
 
 
 def test_creation_order_is_a_topological_order():
@@ -226,7 +227,7 @@ def test_a_tensor_in_two_slots():
         assert np.allclose(g, right.T if f(x).node.op.name == "matmul" else right) or np.allclose(g, right.T)
 
 
-# Law 5: the walker's housekeeping -------------------------------------------------------------------------------------------
+# Law 5: the walker's housekeeping -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,9 @@ def test_a_rule_that_returns_the_wrong_shape_is_named():
         return x * 2
 
     f.vjp(lambda g: g.reshape(-1)[:1])
-    with pytest.raises(ValueError, match=r"a rule returned a gradient of shape \(1,\) for an input of shape \(2, 3\)") as error:
+    with pytest.raises(
+        ValueError, match=r"a rule returned a gradient of shape \(1,\) for an input of shape \(2, 3\)"
+    ) as error:
         f(leaf(2, 3)).sum().backward()
     assert error.value.__notes__ == ["on the way back through f, whose output is float64 (2, 3)"]
 
@@ -303,7 +306,7 @@ def test_several_outputs_and_those_that_nobody_used():
 
 def test_several_outputs_with_different_shapes_and_second_order():
     x = leaf(5)
-    a, b = tg.split(x, [2])
+    a, _ = tg.split(x, [2])
     y = (a**3).sum()
     (d,) = tg.gradients(y, [x], create_graph=True)
     assert same(d[2:], np.zeros(3))
@@ -363,7 +366,7 @@ def test_a_part_of_the_tape_can_be_walked_after_another_part_was_freed():
         h.sum().backward()
 
 
-# Law 6: no cycles ------------------------------------------------------------------------------------------------------------
+# Law 6: no cycles -----------------------------------------------------------------------------------------------------
 
 
 def test_no_reference_cycles(no_collector):
@@ -415,7 +418,7 @@ def test_tensors_and_entries_can_be_weakly_referenced():
     assert weakref.ref(x.node)() is x.node
 
 
-# Law 10: linear time -----------------------------------------------------------------------------------------------------------
+# Law 10: linear time --------------------------------------------------------------------------------------------------
 
 
 def calls_of(f):
@@ -462,7 +465,7 @@ def test_taking_rows_by_unstack_makes_one_gradient_of_full_size():
     assert sum(size == 600 for size in made) == 1
 
 
-# backward and gradients --------------------------------------------------------------------------------------------------------
+# backward and gradients -----------------------------------------------------------------------------------------------
 
 
 def test_backward_accumulates():
@@ -683,7 +686,7 @@ def test_scalars_of_numpy_are_cotangents_of_scalars():
     assert tg.gradients(x * x, x, np.array(3.0)).item() == 12.0
 
 
-# Any order ------------------------------------------------------------------------------------------------------------------------
+# Any order ------------------------------------------------------------------------------------------------------------
 
 
 def test_orders_one_to_six():
@@ -724,7 +727,7 @@ def test_third_order_of_an_lstm_as_torch_has_it():
         z = sum((b * torch.tensor(u)).sum() for b, u in zip(e, us))
 
 
-# Modes -------------------------------------------------------------------------------------------------------------------------------
+# Modes ----------------------------------------------------------------------------------------------------------------
 
 
 def test_modes_nest():
@@ -935,7 +938,7 @@ def test_a_new_thread_records():
     assert seen == [True]
 
 
-# Primitives by users -------------------------------------------------------------------------------------------------------------------
+# Primitives by users --------------------------------------------------------------------------------------------------
 
 
 def test_four_lines_make_a_primitive_of_every_order():
@@ -1052,7 +1055,7 @@ def test_rules_of_a_primitive_can_be_replaced():
     assert x.grad.tolist() == [2.0, 2.0]
 
 
-# Observers --------------------------------------------------------------------------------------------------------------------------------
+# Observers ------------------------------------------------------------------------------------------------------------
 
 
 class Log(Observer):
@@ -1114,7 +1117,8 @@ def test_results_are_the_same_under_an_observer():
     for f, shapes in [
         (lambda a, b: a + b, [(2,), (2,)]), (lambda a, b: a * b, [(2, 1), (3,)]), (tg.matmul, [(2, 3), (3,)]),
         (lambda x: tg.sum(x, axis=0, keepdims=True), [(2, 3)]), (lambda x: tg.unstack(x, axis=-1)[1], [(2, 3)]),
-        (lambda a, b: tg.where(np.array([True, False]), a, b), [(2,), (2,)]), (lambda a, b: tg.stack([a, b], axis=1), [(2,), (2,)]),
+        (lambda a, b: tg.where(np.array([True, False]), a, b), [(2,), (2,)]),
+        (lambda a, b: tg.stack([a, b], axis=1), [(2,), (2,)]),
     ]:  # fmt: skip
         xs = [tg.tensor(rng.normal(size=s), requires_grad=True) for s in shapes]
         plain = f(*xs)
@@ -1126,7 +1130,7 @@ def test_results_are_the_same_under_an_observer():
             assert same(a, b.data)
 
 
-# Printing ---------------------------------------------------------------------------------------------------------------------------------
+# Printing -------------------------------------------------------------------------------------------------------------
 
 
 def text(block):

@@ -6,7 +6,6 @@ import pickle
 
 import numpy as np
 import pytest
-
 import tinygrad_rnn as tg
 
 
@@ -14,13 +13,14 @@ def leaf(*shape, dtype=np.float64, seed=0):
     return tg.tensor(np.random.default_rng(seed).uniform(0.5, 1.5, shape).astype(dtype), requires_grad=True)
 
 
-# Making one -------------------------------------------------------------------------------------------------------------
+# Making one -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("data", "dtype", "shape"),
     [
-        (1.5, np.float64, ()), (2, np.int64, ()), (True, np.bool_, ()), ([1.0, 2.0], np.float64, (2,)), ([], np.float64, (0,)),
+        (1.5, np.float64, ()), (2, np.int64, ()), (True, np.bool_, ()), ([1.0, 2.0], np.float64, (2,)),
+        ([], np.float64, (0,)),
         ([[1, 2], [3, 4]], np.int64, (2, 2)), ((1.0, 2.0), np.float64, (2,)), (np.float32(2), np.float32, ()),
         (np.ones((2, 0)), np.float64, (2, 0)), (np.float16([1]), np.float16, (1,)), (np.array(3.0), np.float64, ()),
         (range(3), np.int64, (3,)), ([np.float32(1), np.float32(2)], np.float32, (2,)),
@@ -70,7 +70,9 @@ def test_only_floating_point_numbers_require_a_gradient(dtype):
 
 def test_a_tensor_of_a_tensor():
     assert tg.tensor(tg.tensor([1.0]), requires_grad=True).requires_grad
-    with pytest.raises(TypeError, match=r"data: this tensor requires a gradient, which a copy would lose: .* x.detach\(\)"):
+    with pytest.raises(
+        TypeError, match=r"data: this tensor requires a gradient, which a copy would lose: .* x.detach\(\)"
+    ):
         tg.tensor(leaf(2))
 
 
@@ -81,7 +83,7 @@ def test_every_tensor_is_its_own_leaf():
     assert y.grad is None
 
 
-# What it holds ------------------------------------------------------------------------------------------------------------
+# What it holds --------------------------------------------------------------------------------------------------------
 
 
 def test_data_cannot_be_written_into():
@@ -143,14 +145,18 @@ def test_setting_grad():
             x.grad = wrong
         assert x.grad is None
     for other in (tg.tensor([1.0, 2.0]), x * 2):
-        with pytest.raises(RuntimeError, match="grad: only a tensor made with requires_grad=True has a gradient to set"):
+        with pytest.raises(
+            RuntimeError, match="grad: only a tensor made with requires_grad=True has a gradient to set"
+        ):
             other.grad = None
 
 
 def test_only_leaves_have_a_grad():
     x = leaf(2)
     assert tg.tensor([1.0]).grad is None
-    with pytest.raises(RuntimeError, match=r"grad: this tensor was computed \(by multiply\), .* use tg.gradients\(loss, \[this\]\)"):
+    with pytest.raises(
+        RuntimeError, match=r"grad: this tensor was computed \(by multiply\), .* use tg.gradients\(loss, \[this\]\)"
+    ):
         (x * 2).grad  # noqa: B018
 
 
@@ -190,7 +196,7 @@ def test_values_as_python_numbers():
         tg.tensor([1.0, 2.0]).item()
 
 
-# repr ---------------------------------------------------------------------------------------------------------------------
+# repr -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,7 @@ def test_repr_of_what_is_large():
     assert len(repr(tg.tensor(np.zeros((100, 100, 100))))) < 1000
 
 
-# Python's protocols --------------------------------------------------------------------------------------------------------
+# Python's protocols ---------------------------------------------------------------------------------------------------
 
 
 def test_conversions():
@@ -312,7 +318,12 @@ def test_augmented_assignment_makes_a_new_tensor():
 def test_copying_and_pickling():
     x = leaf(2, 3, dtype=np.float32)
     x.grad = tg.tensor(np.ones((2, 3), np.float32))
-    for make in (copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: pickle.loads(pickle.dumps(x, 2))):
+    for make in (
+        copy.copy,
+        copy.deepcopy,
+        lambda x: pickle.loads(pickle.dumps(x)),
+        lambda x: pickle.loads(pickle.dumps(x, 2)),
+    ):
         for original in (x, x.detach(), tg.tensor([1, 2]), tg.tensor(1.0)):
             new = make(original)
             assert new is not original
@@ -320,21 +331,25 @@ def test_copying_and_pickling():
             assert (new.dtype, new.requires_grad) == (original.dtype, original.requires_grad)
             assert not np.shares_memory(new._data, original._data)
             assert new.grad is None
-        with pytest.raises(RuntimeError, match=r"only tensors that were not computed can be copied or pickled: detach\(\) it"):
+        with pytest.raises(
+            RuntimeError, match=r"only tensors that were not computed can be copied or pickled: detach\(\) it"
+        ):
             make(x * 2)
     tied = copy.deepcopy([x, x])
     assert tied[0] is tied[1]
 
 
-# Operators --------------------------------------------------------------------------------------------------------------------
+# Operators ------------------------------------------------------------------------------------------------------------
 
 OPERATORS = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv, "pow": operator.pow,
     "floordiv": operator.floordiv, "mod": operator.mod,
 }  # fmt: skip
 OPERANDS = {
-    "int": 2, "float": 1.5, "bool": True, "float64": np.float64(1.5), "float32": np.float32(1.5), "int64": np.int64(2),
-    "0-d": np.array(1.5), "array": np.array([1.5, 2.5, 0.5]), "column": np.array([[1.5], [2.5]]), "list": [1.5, 2.5, 0.5],
+    "int": 2, "float": 1.5, "bool": True, "float64": np.float64(1.5), "float32": np.float32(1.5),
+    "int64": np.int64(2),
+    "0-d": np.array(1.5), "array": np.array([1.5, 2.5, 0.5]), "column": np.array([[1.5], [2.5]]),
+    "list": [1.5, 2.5, 0.5],
     "ints": np.array([1, 2, 3]), "constant": tg.tensor([1.5, 2.5, 0.5]),
 }  # fmt: skip
 
@@ -393,7 +408,7 @@ def test_operands_that_are_no_numbers(other):
             f(other, x)
 
 
-# NumPy's protocols -------------------------------------------------------------------------------------------------------------
+# NumPy's protocols ----------------------------------------------------------------------------------------------------
 
 
 def test_ufuncs_of_numpy_are_recorded():
@@ -415,13 +430,16 @@ def test_functions_of_numpy_are_recorded():
     x, y = leaf(2, 3), leaf(2, 3, seed=1)
     for f in (
         lambda x, y: np.sum(x, axis=0), lambda x, y: np.sum(x), lambda x, y: np.mean(x, axis=-1, keepdims=True),
-        lambda x, y: np.concatenate([x, y]), lambda x, y: np.concatenate((x, y), axis=1), lambda x, y: np.stack([x, y], axis=-1),
+        lambda x, y: np.concatenate([x, y]), lambda x, y: np.concatenate((x, y), axis=1),
+        lambda x, y: np.stack([x, y], axis=-1),
         lambda x, y: np.where(x > y, x, y), lambda x, y: np.reshape(x, (3, 2)), lambda x, y: np.transpose(x),
         lambda x, y: np.max(x, axis=1), lambda x, y: np.einsum("ij,kj->ik", x, y), lambda x, y: np.dot(x, y.T),
         lambda x, y: np.var(x, axis=0, ddof=1), lambda x, y: np.std(x), lambda x, y: np.cumsum(x, axis=1),
-        lambda x, y: np.clip(x, 0.7, 1.2), lambda x, y: np.squeeze(np.expand_dims(x, 0)), lambda x, y: np.tensordot(x, y, 2),
+        lambda x, y: np.clip(x, 0.7, 1.2), lambda x, y: np.squeeze(np.expand_dims(x, 0)),
+        lambda x, y: np.tensordot(x, y, 2),
         lambda x, y: np.broadcast_to(x, (4, 2, 3)), lambda x, y: np.linalg.norm(x), lambda x, y: np.pad(x, 1),
-        lambda x, y: np.take(x, [0, 0, 1], axis=1), lambda x, y: np.flip(x), lambda x, y: np.roll(x, 1), lambda x, y: np.outer(x, y),
+        lambda x, y: np.take(x, [0, 0, 1], axis=1), lambda x, y: np.flip(x), lambda x, y: np.roll(x, 1),
+        lambda x, y: np.outer(x, y),
     ):  # fmt: skip
         out = f(x, y)
         assert isinstance(out, tg.Tensor)
@@ -500,7 +518,9 @@ def test_dlpack_out():
     assert y.tolist() == [1.0, 2.0]
     assert not y.flags.writeable
     assert np.shares_memory(y, x._data)
-    with pytest.raises(BufferError, match=r"a tensor that requires a gradient is not handed over silently: use x.detach\(\)"):
+    with pytest.raises(
+        BufferError, match=r"a tensor that requires a gradient is not handed over silently: use x.detach\(\)"
+    ):
         np.from_dlpack(leaf(2))
     assert np.from_dlpack(leaf(2).detach()).shape == (2,)
 
@@ -525,7 +545,7 @@ def test_dlpack_with_torch():
     assert tg.tensor(t.numpy()).dtype == np.float32
 
 
-# No gradient is lost silently ------------------------------------------------------------------------------------------------------
+# No gradient is lost silently -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -556,7 +576,7 @@ def test_a_constant_tensor_is_welcome_there():
     assert np.array_equal(tg.where(tg.tensor([True, False, True]), x, 0.0).data, [x.data[0], 0, x.data[2]])
 
 
-# What the user changes after the forward does not change the gradient ---------------------------------------------------------------
+# What the user changes after the forward does not change the gradient -------------------------------------------------
 
 index, where, weights = np.array([0, 2, 2]), np.array([True, False, True]), np.array([2.0, 3.0, 4.0])
 
@@ -564,16 +584,22 @@ index, where, weights = np.array([0, 2, 2]), np.array([True, False, True]), np.a
 @pytest.mark.parametrize(
     ("make", "array"),
     [
-        (lambda x, a: x * a, weights), (lambda x, a: a * x, weights), (lambda x, a: x / a, weights), (lambda x, a: a / x, weights),
-        (lambda x, a: x**a, weights), (lambda x, a: a**x, weights), (lambda x, a: x % a, weights), (lambda x, a: x @ a, weights),
-        (lambda x, a: a @ x, weights), (lambda x, a: tg.maximum(x, a), weights * 0.4), (lambda x, a: tg.hypot(x, a), weights),
+        (lambda x, a: x * a, weights), (lambda x, a: a * x, weights), (lambda x, a: x / a, weights),
+        (lambda x, a: a / x, weights),
+        (lambda x, a: x**a, weights), (lambda x, a: a**x, weights), (lambda x, a: x % a, weights),
+        (lambda x, a: x @ a, weights),
+        (lambda x, a: a @ x, weights), (lambda x, a: tg.maximum(x, a), weights * 0.4),
+        (lambda x, a: tg.hypot(x, a), weights),
         (lambda x, a: tg.logaddexp(a, x), weights), (lambda x, a: tg.arctan2(x, a), weights),
         (lambda x, a: tg.einsum("i,i->i", x, a), weights), (lambda x, a: tg.outer(x, a), weights),
-        (lambda x, a: tg.tensordot(x, a, 1), weights), (lambda x, a: tg.dot(a, x), weights), (lambda x, a: tg.inner(a, x), weights),
-        (lambda x, a: tg.where(a, x, 2 * x), where), (lambda x, a: tg.where(a > 2.5, x, 2 * x), weights), (lambda x, a: x[a], index),
+        (lambda x, a: tg.tensordot(x, a, 1), weights), (lambda x, a: tg.dot(a, x), weights),
+        (lambda x, a: tg.inner(a, x), weights),
+        (lambda x, a: tg.where(a, x, 2 * x), where), (lambda x, a: tg.where(a > 2.5, x, 2 * x), weights),
+        (lambda x, a: x[a], index),
         (lambda x, a: x[a], where), (lambda x, a: x[a, None], index), (lambda x, a: tg.take(x, a), index),
         (lambda x, a: tg.take(x, a, axis=0), index), (lambda x, a: tg.take_along_axis(x, a), index),
-        (lambda x, a: tg.repeat(x, a), np.array([1, 0, 2])), (lambda x, a: tg.repeat(x, a, axis=0), np.array([1, 0, 2])),
+        (lambda x, a: tg.repeat(x, a), np.array([1, 0, 2])),
+        (lambda x, a: tg.repeat(x, a, axis=0), np.array([1, 0, 2])),
         (lambda x, a: tg.pad(x, a), np.array([[1, 2]])), (lambda x, a: tg.tile(x, a), np.array([2])),
         (lambda x, a: tg.roll(x, a, 0), np.array([1])),
         (lambda x, a: x.at[a].add(weights), index), (lambda x, a: x.at[a].set(5.0 * x[:2]), np.array([0, 2])),

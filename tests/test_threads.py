@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-
 import tinygrad_rnn as tg
 from tinygrad_rnn.modes import Observer, switched
 
@@ -113,6 +112,8 @@ def test_shared_weights_are_read_by_many_threads():
 
 def test_positions_are_unique_across_threads():
     with ThreadPoolExecutor(THREADS) as pool:
-        made = list(pool.map(lambda _: [tg.tensor(1.0, requires_grad=True).node.position for _ in range(500)], range(THREADS)))
+        made = list(
+            pool.map(lambda _: [tg.tensor(1.0, requires_grad=True).node.position for _ in range(500)], range(THREADS))
+        )
     assert len({p for ps in made for p in ps}) == THREADS * 500
     assert all(ps == sorted(ps) for ps in made)

@@ -283,3 +283,14 @@ def test_safetensors_that_claim_too_much_are_refused(tmp_path):
         assert refused(path)
     path.write_bytes((2**60).to_bytes(8, "little") + b"{}")
     assert refused(path)
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    path = tmp_path / "model.npz"
+    old, new = tmp_path / ".model.npz.0123abcd.tmp", tmp_path / ".model.npz.4567abcd.tmp"
+    for scratch in (old, new):
+        scratch.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    tg.save(path, {"x": np.ones(2)})
+    assert not old.exists()
+    assert new.exists()  # somebody may be writing it now

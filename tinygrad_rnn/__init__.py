@@ -8,6 +8,8 @@
 tensor([0.        , 0.63970001])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .tensor import Tensor, from_dlpack, tensor  # isort: skip  (first: the tape is made of tensors)
 from . import nn, ops, optim
 from .check import check_gradients, numerical_gradient
@@ -15,11 +17,13 @@ from .debug import anomaly, label
 from .errors import AnomalyError, DeviceError, MutationError
 from .modes import enable_grad, is_recording, no_grad
 from .nn.recurrent import scan
-from .nn.weights import CheckpointError, load, save
 from .ops import *
 from .show import Tape, tape
 from .tape import Primitive, backward, gradients, primitive
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+if TYPE_CHECKING:
+    from .nn.weights import CheckpointError, load, save
 
 __version__ = "0.1.0"
 
@@ -30,3 +34,12 @@ __all__ = [
     "scan", "tape", "tensor", "value_and_grad", "vjp",
 ]  # fmt: skip
 __all__ += ops.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Files are read and written with a good part of Python's library: it is imported by who needs it."""
+    if name in ("CheckpointError", "load", "save"):
+        from .nn import weights
+
+        return getattr(weights, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -62,7 +62,10 @@ def move(array: Any, device: str) -> Any:
 
 def new_array(data: Any, dtype: Any = None) -> Any:
     """A new array of numbers that nobody else holds, from anything that NumPy or CuPy makes an array of."""
-    array = data.copy() if namespace(data) is not np else np.array(data)
+    try:
+        array = data.copy() if namespace(data) is not np else np.array(data)
+    except ValueError as error:
+        raise ValueError(f"data: expected numbers in a regular shape, got {type(data).__name__}: {error}") from error
     if array.dtype.kind in "OSUMm":
         raise TypeError(f"data: expected numbers in a regular shape, got {type(data).__name__} ({array.dtype})")
     return array if dtype is None else array.astype(dtype, copy=False)

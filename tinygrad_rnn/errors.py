@@ -44,7 +44,7 @@ def explain(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> NoRe
     given = {**dict(zip(names, inputs)), **keywords}
     arrays = {name: getattr(x, "_data", x) for name, x in given.items()}
     places = {name: device_of(array) for name, array in arrays.items() if is_array(array) and array.ndim}
-    if len(set(places.values())) > 1:
+    if len(set(places.values())) > 1 and not isinstance(error, IndexError):
         (a, here), *others = places.items()
         b, there = next(item for item in others if item[1] != here)
         raise DeviceError(

@@ -114,6 +114,12 @@ def enable_grad(function: Callable | None = None) -> Any:
     return switched(records=True) if function is None else switched(records=True)(function)
 
 
+def is_observed() -> bool:
+    """Whether somebody watches, here and now."""
+    mode = _mode.get()
+    return mode is not None and mode.observer is not None
+
+
 def is_recording() -> bool:
     """Whether operations are recorded here and now."""
     mode = _mode.get()

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import has_gradient, is_array, private, to_array
+from .arrays import device_of, has_gradient, is_array, private, to_array
 from .errors import described, explain
 from .modes import Mode, _mode, enable_grad, is_recording
 from .rules import Rule
@@ -347,7 +347,9 @@ def gradients(
     tensor(18.)
     """
     alone = isinstance(inputs, Tensor)
-    inputs = [inputs] if alone else list(inputs)
+    if not alone and not isinstance(inputs, (list, tuple)):
+        raise TypeError(f"inputs: expected a tensor, or a list of them, got {described(inputs)}")
+    inputs = [inputs] if alone else inputs
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor) or x.node is None:
             raise ValueError(f"inputs[{i}]: expected a tensor that requires a gradient, got {described(x)}")
@@ -371,7 +373,8 @@ def seed(output: Tensor, g: Any, create_graph: bool) -> Any:
                              "sum it, or pass g, the gradient of what is made of it")  # fmt: skip
         g = np.ones_like(output._data)
     data = g._data if isinstance(g, Tensor) else g
-    if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
+    kind = output.shape, output.dtype, output.device
+    if not is_array(data) or (data.shape, data.dtype, device_of(data)) != kind:
         raise ValueError(f"g: expected {described(output)}, like the output, got {described(g)}")
     if not create_graph:
         return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..debug import label
 from ..errors import described
-from ..modes import no_grad
+from ..modes import is_observed, no_grad
 from ..ops import stack, unstack
 from .cells import Cell, pair
 
@@ -45,20 +46,35 @@ def scan(cell: Cell | Callable, xs: Any, state: Any = None) -> tuple[Any, Any]:
         raise ValueError("state: a function does not say what its state is: pass the one to start from")
     step, name = (cell.step, type(cell).__name__) if known else (cell, getattr(cell, "__name__", "step"))
 
-    def checked(result: Any) -> tuple[Any, Any]:
+    step = numbered(step, name) if is_observed() else step
+
+    def first(x: Any) -> tuple[Any, Any]:
+        result = step(x, state)
         return cell.checked(result, state) if known else pair(result, name)
 
     if not len(data):
         with no_grad():
-            y, _ = checked(step(like_x, state))
+            y, _ = first(like_x)
         return stack([y])[:0], state
-    ys = []
     with collector_paused():
-        for t, x in enumerate(unstack(xs)):
-            with label("step", t, "of", name):
-                y, state = checked(step(x, state)) if t == 0 else step(x, state)
+        x, *others = unstack(xs)
+        y, state = first(x)
+        ys = [y]
+        for x in others:
+            y, state = step(x, state)
             ys.append(y)
-    return stack(ys), state
+        return stack(ys), state
+
+
+def numbered(step: Callable, name: str) -> Callable:
+    """The same step, which tells anomaly mode its number."""
+    numbers = itertools.count()
+
+    def numbered_step(x: Any, state: Any) -> tuple[Any, Any]:
+        with label("step", next(numbers), "of", name):
+            return step(x, state)
+
+    return numbered_step
 
 
 @contextmanager

@@ -6,11 +6,13 @@ the new one. What cannot be read back exactly is refused, with a :class:`Checkpo
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
 import secrets
 import shutil
+import time
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -43,6 +45,9 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     encode = {".npz": _to_npz, ".safetensors": _to_safetensors}[_format(path)]
     arrays = _flat(state)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
     try:
         with open(scratch, "xb") as file:
             encode(arrays, file)

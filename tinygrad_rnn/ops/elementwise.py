@@ -5,8 +5,9 @@ forward, and the ``def`` gives it its argument names and its documentation. Oper
 sums the gradients back, and no rule mentions it. Everything takes arrays or tensors; arrays alone give arrays.
 
 Two things hold throughout. At a kink the rule is the one that PyTorch's documentation states: the sub-gradient of least
-norm. And where a derivative is infinite, a gradient of exactly 0 stays 0 (:func:`quotient`), so that ``where`` shields
-what it does not select: ``where(x > 0, sqrt(x), 0)`` has the gradient 0 at 0, not NaN.
+norm. And where a derivative divides by 0 (of roots, logarithms, powers, quotients), a gradient of exactly 0 stays 0
+(:func:`quotient`), so that ``where`` shields what it does not select: ``where(x > 0, sqrt(x), 0)`` has the gradient 0 at
+0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN.)
 """
 
 from __future__ import annotations
@@ -592,6 +593,7 @@ def to(x: Any, device: str) -> Any:
     return _move(x, device_of(getattr(x, "_data", x)), device)
 
 
+_move.op.name = "to"
 astype.vjp(lambda g: g)  # the walker casts it
 _move.vjp(lambda g, source, target: _move(g, target, source))
 
@@ -602,10 +604,10 @@ _move.vjp(lambda g, source, target: _move(g, target, source))
 def _plain(ufunc: Callable) -> Callable:
     """The function on the values of tensors."""
 
-    @functools.wraps(ufunc)
     def compare(*inputs: Any) -> Any:
         return ufunc(*[x._data if isinstance(x, Tensor) else x for x in inputs])
 
+    compare.__name__, compare.__doc__ = ufunc.__name__, f"``np.{ufunc.__name__}``, as a plain array."
     return compare
 
 

@@ -381,6 +381,8 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     >>> diagonal(np.array([[1, 2, 3], [4, 5, 6]]), offset=1)
     array([2, 6])
     """
+    if x.ndim < 2:
+        raise ValueError(f"diagonal: x: expected two dimensions or more, got {described(x)}")
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     *others, rows, columns = x.shape
     start = offset if offset >= 0 else -offset * columns
