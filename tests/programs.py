@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
 import tinygrad_rnn as tg
 
 H = 1e-30  # its square vanishes beside anything

@@ -7,6 +7,7 @@ signature; see ``strategies.Source``), a few exact points, and what it refuses. 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from strategies import Source
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.ops import indexing
+from tinygrad_rnn.ops import indexing, linear
 
 
 class Point(NamedTuple):
@@ -1294,6 +1295,11 @@ def draw_matmul(s: Source) -> tuple:
     return (s.array(a), s.array(b)), {}
 
 
+def draw_two_matrices(s: Source, transposed: tuple) -> tuple:
+    n, k, m = (s.choose(2, 3, 1, 4, 0) for _ in range(3))
+    return (s.array((k, n) if transposed[0] else (n, k)), s.array((m, k) if transposed[1] else (k, m))), {}
+
+
 def draw_dot(s: Source) -> tuple:
     k = s.choose(2, 3, 1, 0)
     a, b = s.shape(0, 3), s.shape(0, 3)
@@ -1397,6 +1403,16 @@ op(
         refused((ValueError, TypeError), "matmul", M, 2.0),
     ],
 )
+for name, transposed in (("matmul_nt", (0, 1)), ("matmul_tn", (1, 0))):  # what the rules of matmul are made of
+    op(
+        name,
+        functools.partial(draw_two_matrices, transposed=transposed),
+        point([[2]], [[3]], value=[[6]], grads=([[3]], [[2]])),
+        refused(ValueError, name, M, np.ones((5, 7))),
+        fn=getattr(linear, name),
+        ref=lambda a, b, transposed=transposed: (a.T if transposed[0] else a) @ (b.T if transposed[1] else b),
+        numpy=None,
+    )
 op(
     "dot",
     draw_dot,

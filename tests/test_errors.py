@@ -7,12 +7,12 @@ changed: no mode, no gradient, no entry is left on the tape.
 import gc
 import re
 
+import fakecupy
 import numpy as np
 import pytest
+
 import tinygrad_rnn as tg
 from tinygrad_rnn.tape import Node
-
-import fakecupy
 
 AxisError, LinAlgError = np.exceptions.AxisError, np.linalg.LinAlgError
 

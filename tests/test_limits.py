@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+
 import tinygrad_rnn as tg
 
 LONG = 100_000

@@ -7,14 +7,14 @@ come from a replay in complex numbers, and what may be walked follows from what 
 import os
 
 import numpy as np
+import programs
 import pytest
-import tinygrad_rnn as tg
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-import programs
 from programs import H, Instruction, Program
+
+import tinygrad_rnn as tg
 
 NIGHTLY = bool(os.environ.get("TINYGRAD_RNN_PROGRAMS"))
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tinygrad_rnn as tg
-
 from programs import GROUPS, make, mismatch, op, shrunk
+
+import tinygrad_rnn as tg
 
 PROGRAMS = int(os.environ.get("TINYGRAD_RNN_PROGRAMS", 10_000))
 CHUNK = max(1, PROGRAMS // 20)

@@ -14,6 +14,7 @@ from strategies import Source, cases
 from tinygrad_rnn import ops
 
 SEEDS = range(400)
+NOT_PUBLIC = {"put", "matmul_nt", "matmul_tn"}  # the adjoint of getitem, and what the rules of matmul are made of
 every = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
@@ -25,7 +26,7 @@ def drawn(spec):
 def test_every_operation_is_in_the_table():
     proved = {name.partition(".")[0] for name in SPECS} | ALIASES.keys()
     assert set(ops.__all__) - proved == set()
-    assert proved - set(ops.__all__) == {"put"}  # the adjoint of getitem, which is not public
+    assert proved - set(ops.__all__) == NOT_PUBLIC
     assert len(set(ops.__all__)) == len(ops.__all__)
 
 
@@ -44,7 +45,7 @@ def test_an_entry_has_points_and_errors(spec):
 @every
 def test_every_argument_is_drawn(spec):
     """Those of the signature that are no arrays, by name; those that have a default are left out now and then."""
-    if spec.name.startswith("at.") or spec.name == "put" or isinstance(spec.numpy, np.ufunc):
+    if spec.name.startswith("at.") or spec.name in NOT_PUBLIC or isinstance(spec.numpy, np.ufunc):
         return  # they have none
     parameters = inspect.signature(getattr(ops, spec.name)).parameters
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters.values()) or "arrays" in parameters

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 import tinygrad_rnn as tg
 
 

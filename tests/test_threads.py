@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 import tinygrad_rnn as tg
 from tinygrad_rnn.modes import Observer, switched
 

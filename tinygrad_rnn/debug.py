@@ -197,7 +197,7 @@ def operands(op: Primitive, inputs: tuple, out: Any) -> str:
 def arrays_of(node: Node) -> Iterator[tuple[str, Any]]:
     """The arrays that an entry keeps, each with the name under which its rules ask for it."""
     for name, values in Tape([node]).kept(node).items():
-        todo = list(values)
+        todo = [values]
         while todo:
             value = todo.pop()
             if isinstance(value, (tuple, list)):

@@ -1,16 +1,24 @@
-"""What a rule asks for, and how the tape keeps just that: the names of its arguments say it.
+"""What rules ask for, and how the tape keeps just that: the names of their arguments say it.
 
     multiply.vjp(lambda g, b: g * b, lambda g, a: g * a)   # keeps b for the gradient of a, and a for that of b
     tanh.vjp(lambda g, out: g * (1 - out * out))           # keeps the output, not the input
 
-(PyTorch writes its formulas so, in ``derivatives.yaml``.) The names are read once, when the rule is registered.
+(PyTorch writes its formulas so, in ``derivatives.yaml``.) The names are read once, when the rules are registered; and
+from them three functions of a primitive are made, when first used. For multiply these are, with p for the entries of
+the inputs (None where no gradient is wanted) and k for what is kept:
+
+    keep = lambda p, out, a, b: (b if p[0] is not None else None, a if p[1] is not None else None)
+    pull = lambda g, p, k: (rule_0(g, k[0]) if p[0] is not None else None, ...the same for 1)
+    lift = lambda k, node, p: (placed(k[0], p[1]), placed(k[1], p[0]))
+
+``keep`` picks what the rules need, ``pull`` runs them, and ``lift`` puts what was kept back on the tape, as tensors,
+when the walk itself is to be recorded.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .tensor import Tensor
@@ -19,61 +27,71 @@ if TYPE_CHECKING:
     from .tape import Primitive
 
 
-class Rule:
-    """A vjp rule of one input of a primitive: the function, and two small ones made for it when first used, from source.
+def needs_of(op: Primitive, x: str, rule: Callable | None) -> list[str]:
+    """What the rule of an input asks for, as expressions of the forward's arguments and ``out``."""
+    if rule is None:
+        return []
+    g, *names = inspect.signature(rule).parameters or ("",)
+    shape = {"in_shapes": f"[x.shape for x in {x}]"} if op.variadic else {"in_shape": f"{x}.shape"}
+    known = {*op.signature.parameters, *shape, *([] if op.several else ["out"])}
+    if g != "g" or not known.issuperset(names):
+        raise TypeError(f"{op.name}: a rule takes g and any of {sorted(known)}, not {[g, *names]}")
+    return [shape.get(name, name) for name in names]
 
-    ``keep(out, *arguments)`` picks what the rule needs; for multiply's first rule it is ``lambda out, a, b: (b,)``.
-    ``lift(kept, node, parents)`` puts that back on the tape, where it is on it: ``(placed(kept[0], parents[1]),)``.
-    """
 
-    def __init__(self, op: Primitive, x: str, function: Callable | None):
-        self.op, self.x, self.function = op, x, function
-        self.needs = self._names() if function else []
+def make_keep(op: Primitive) -> Callable:
+    """What is kept when a call is recorded."""
+    plain = [p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
+             for p in op.signature.parameters.values()]  # fmt: skip
+    arguments = str(inspect.Signature(plain))[1:-1]
+    parts = [f"{part}{_if_wanted(op, [i for i, needs in enumerate(op.needs) if part in needs])}" for part in op.kept]
+    keep = eval(f"lambda p, out, {arguments}: ({''.join(part + ', ' for part in parts)})")
+    keep.__defaults__ = getattr(op.forward, "__defaults__", None)
+    keep.__kwdefaults__ = getattr(op.forward, "__kwdefaults__", None)
+    missing = [i for i, rule in enumerate(op.rules) if rule is None]
+    return refusing(op, missing, keep) if missing else keep
 
-    def _names(self) -> list[str]:
-        """The names that a rule asks for. A misspelt one fails here, when the module is imported."""
-        op, names = self.op, [*inspect.signature(self.function).parameters]
-        known = {*op.signature.parameters, "in_shapes" if op.variadic else "in_shape", *([] if op.several else ["out"])}
-        if names[:1] != ["g"] or not known.issuperset(names[1:]):
-            raise TypeError(f"{op.name}: a rule takes g and any of {sorted(known)}, not {names}")
-        return names[1:]
 
-    @functools.cached_property
-    def keep(self) -> Callable:
-        op, x = self.op, self.x
-        if self.function is None:
-            return _refuse(op, x)
-        plain = [p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
-                 for p in op.signature.parameters.values()]  # fmt: skip
-        arguments = str(inspect.Signature(plain))[1:-1]
-        spelt = {"in_shape": f"{x}.shape", "in_shapes": f"[x.shape for x in {x}]"}
-        keep = eval(f"lambda out, {arguments}: ({''.join(spelt.get(need, need) + ', ' for need in self.needs)})")
-        keep.__defaults__ = getattr(op.forward, "__defaults__", None)
-        keep.__kwdefaults__ = getattr(op.forward, "__kwdefaults__", None)
-        return keep
+def make_pull(op: Primitive) -> Callable:
+    """The gradients of the inputs, from that of the output."""
+    calls = [f"rule_{i}({', '.join(['g', *[f'k[{op.kept.index(part)}]' for part in needs]])})"
+             for i, needs in enumerate(op.needs)]  # fmt: skip
+    result = (
+        calls[0] if op.variadic else f"({''.join(f'{call}{_if_wanted(op, [i])}, ' for i, call in enumerate(calls))})"
+    )
+    return eval(f"lambda g, p, k: {result}", {f"rule_{i}": rule for i, rule in enumerate(op.rules)})
 
-    @functools.cached_property
-    def lift(self) -> Callable:
-        op = self.op
-        places = {x: "parents" if op.variadic else f"parents[{i}]" for i, x in enumerate(op.inputs)} | {"out": "node"}
-        lifted = [f"placed(kept[{i}], {places[x]})" if x in places else f"kept[{i}]" for i, x in enumerate(self.needs)]
-        return eval(f"lambda kept, node, parents: ({''.join(x + ', ' for x in lifted)})", {"placed": placed})
+
+def make_lift(op: Primitive) -> Callable:
+    """What was kept, as tensors: the output at this entry, the inputs at their own."""
+    places = {x: "p" if op.variadic else f"p[{i}]" for i, x in enumerate(op.inputs)} | {"out": "node"}
+    lifted = [f"placed(k[{i}], {places[part]})" if part in places else f"k[{i}]" for i, part in enumerate(op.kept)]
+    return eval(f"lambda k, node, p: ({''.join(part + ', ' for part in lifted)})", {"placed": placed})
+
+
+def _if_wanted(op: Primitive, rules: Sequence[int]) -> str:
+    """One input is never recorded without a gradient; of several, only some may want one."""
+    if len(op.inputs) == 1:
+        return ""
+    return f" if {' or '.join(f'p[{i}] is not None' for i in rules)} else None"
 
 
 def placed(value: Any, place: Any) -> Any:
     """A kept value as a tensor, if it has a place on the tape."""
     if isinstance(place, tuple):
         return tuple(map(placed, value, place))
-    return value if place is None else Tensor(value, place)
+    return value if place is None or value is None else Tensor(value, place)
 
 
-def _refuse(op: Primitive, x: str) -> Callable:
-    """What is called instead, when an input without a rule turns out to want a gradient."""
+def refusing(op: Primitive, missing: list[int], keep: Callable) -> Callable:
+    """The same keep, which refuses an input that wants a gradient and has no rule."""
 
-    def keep(*arguments: Any, **keywords: Any) -> Any:
-        raise TypeError(
-            f"{op.name}: {x} requires a gradient, and there is no rule for it: use x.detach() for a constant; or, for "
-            f"an operation of your own, register its rules with {op.name}.vjp(...)"
-        )
+    def keep_or_refuse(p: tuple, *arguments: Any, **keywords: Any) -> tuple:
+        if wanted := [op.inputs[i] for i in missing if (any(p) if op.variadic else p[i])]:
+            raise TypeError(
+                f"{op.name}: {wanted[0]} requires a gradient, and there is no rule for it: use x.detach() for a "
+                f"constant; or, for an operation of your own, register its rules with {op.name}.vjp(...)"
+            )
+        return keep(p, *arguments, **keywords)
 
-    return keep
+    return keep_or_refuse

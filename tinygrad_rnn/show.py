@@ -41,18 +41,15 @@ class Tape(Sequence):
     def __getitem__(self, i: Any) -> Any:
         return self.entries[i]
 
-    def kept(self, node: Node) -> dict[str, list]:
-        """What an entry keeps: the names that its rules asked for, and their values (one for each rule)."""
-        values: dict[str, list] = {}
-        if node.op is not None and type(node) is not Output:
-            for rule, kept in zip(node.op.rules, [node.kept] if node.op.variadic else node.kept):
-                for name, value in zip(rule.needs, kept or ()):
-                    values.setdefault(name, []).append(value)
-        return values
+    def kept(self, node: Node) -> dict[str, Any]:
+        """What an entry keeps: what its rules asked for, and its value (without what no gradient is wanted for)."""
+        if node.op is None or type(node) is Output:
+            return {}
+        return {name: value for name, value in zip(node.op.kept, node.kept) if value is not None}
 
     def bytes(self, *nodes: Node) -> int:
         """The bytes of the arrays that entries keep (all, by default), each counted once."""
-        values = [v for node in nodes or self.entries for vs in self.kept(node).values() for v in vs]
+        values = [value for node in nodes or self.entries for value in self.kept(node).values()]
         arrays = [a for v in values for a in (v if isinstance(v, (tuple, list)) else [v]) if is_array(a)]
         return sum({id(a): a.nbytes for a in arrays}.values())
 

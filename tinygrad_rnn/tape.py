@@ -24,7 +24,7 @@ import numpy as np
 from .arrays import device_of, has_gradient, is_array, private, to_array
 from .errors import described, explain
 from .modes import Mode, _mode, enable_grad, is_recording
-from .rules import Rule
+from .rules import make_keep, make_lift, make_pull, needs_of
 from .tensor import Tensor
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -89,19 +89,31 @@ class Primitive:
         self.inputs = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)] or [
             p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
         ]
-        self.rules = [Rule(self, x, None) for x in self.inputs]
-        self.kept_inputs = [False for _ in self.inputs]  # for each input, whether any rule asks for it
-        makers = {1: one_input, 2: two_inputs if len(parameters) == 2 and not several else any_inputs}
-        make = any_inputs if self.variadic else makers.get(len(self.inputs), any_inputs)
-        self.call, self.pull = make(self)
+        make = (
+            one_input if len(self.inputs) == 1 else two_inputs if len(parameters) == 2 and not several else any_inputs
+        )
+        self.call = any_inputs(self) if self.variadic else make(self)
+        self.vjp(*[None for _ in self.inputs])
 
     def vjp(self, *rules: Callable | None) -> Callable:
         """Register the rules, in the order of the inputs (None: not differentiable); return the function."""
         if len(rules) != len(self.inputs):
             raise TypeError(f"{self.name}: expected {len(self.inputs)} rules, for {self.inputs}; got {len(rules)}")
-        self.rules[:] = [Rule(self, x, rule) for x, rule in zip(self.inputs, rules)]
-        self.kept_inputs[:] = [any(x in rule.needs for rule in self.rules) for x in self.inputs]
+        self.rules, self.needs = rules, [needs_of(self, x, rule) for x, rule in zip(self.inputs, rules)]
+        self.kept = [*dict.fromkeys(itertools.chain(*self.needs))]  # what the rules ask for, each thing once
+        self.kept_inputs = [x in self.kept for x in self.inputs]
+        self.keep, self.pull, self.lift = [self._when_used(make) for make in (make_keep, make_pull, make_lift)]
         return self.call
+
+    def _when_used(self, make: Callable) -> Callable:
+        """A function that makes itself when it is first called: importing the package takes no time for it."""
+
+        def first(*arguments: Any, **keywords: Any) -> Any:
+            function = make(self)
+            setattr(self, make.__name__.removeprefix("make_"), function)
+            return function(*arguments, **keywords)
+
+        return first
 
 
 def primitive(forward: Callable | None = None, *, several: bool = False, **declared: Any) -> Any:
@@ -131,50 +143,42 @@ def primitive(forward: Callable | None = None, *, several: bool = False, **decla
     return call
 
 
-def any_inputs(op: Primitive) -> tuple[Callable, Callable]:
-    """Two functions: what users call, and the rules, run on a gradient. This is the plain form, for any inputs."""
+def any_inputs(op: Primitive) -> Callable:
+    """What users call: the plain form, for any inputs."""
 
     def call(*inputs: Any, **keywords: Any) -> Any:
         if (mode := _mode.get()) is not None:
             return finish(mode, op, inputs, keywords)
         return record(op, inputs, keywords)
 
-    def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
-        if op.variadic:
-            return op.rules[0].function(g, *kept)
-        return [None if p is None else rule.function(g, *values) for p, rule, values in zip(parents, op.rules, kept)]
-
-    return call, pull
+    return call
 
 
-def one_input(op: Primitive) -> tuple[Callable, Callable]:
+def one_input(op: Primitive) -> Callable:
     """any_inputs, written out for one, and whatever else the forward takes: for speed alone."""
-    forward, get_mode, rules = op.forward, _mode.get, op.rules
-    noted = note_several if op.several else note
+    forward, get_mode, noted = op.forward, _mode.get, note_several if op.several else note
 
     def call(x: Any, /, *rest: Any, **keywords: Any) -> Any:
         if (mode := get_mode()) is not None:
             return finish(mode, op, (x, *rest), keywords)
-        array, parent = (x._data, x.node) if isinstance(x, Tensor) else (x, None)
+        array, node = (x._data, x.node) if isinstance(x, Tensor) else (x, None)
         if rest or keywords:
-            rest, keywords = settled(op, rest, keywords, parent is not None)
+            rest, keywords = settled(op, rest, keywords, node is not None)
         try:
             out = forward(array, *rest, **keywords)
         except Exception as error:
             explain(error, op, (x, *rest), keywords)
-        if parent is None:
+        if node is None:
             return out if array is x else constant(out, op)
-        return noted(out, op, (parent,), (rules[0].keep(out, array, *rest, **keywords),))
+        parents = (node,)
+        return noted(out, op, parents, op.keep(parents, out, array, *rest, **keywords))
 
-    def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
-        return (rules[0].function(g, *kept[0]),)
-
-    return call, pull
+    return call
 
 
-def two_inputs(op: Primitive) -> tuple[Callable, Callable]:
+def two_inputs(op: Primitive) -> Callable:
     """any_inputs, written out for two."""
-    forward, get_mode, rules, kept_inputs = op.forward, _mode.get, op.rules, op.kept_inputs
+    forward, get_mode = op.forward, _mode.get
 
     def call(a: Any, b: Any, /) -> Any:
         if (mode := get_mode()) is not None:
@@ -190,19 +194,14 @@ def two_inputs(op: Primitive) -> tuple[Callable, Callable]:
             explain(error, op, (a, b), {})
         if p is None and q is None:
             return out if x is a and y is b else constant(out, op)
-        if x is a and kept_inputs[0]:
+        if x is a and op.kept_inputs[0]:
             x = private(x)
-        if y is b and kept_inputs[1]:
+        if y is b and op.kept_inputs[1]:
             y = private(y)
-        for_a, for_b = rules
-        kept = (None if p is None else for_a.keep(out, x, y), None if q is None else for_b.keep(out, x, y))
-        return note(out, op, (p, q), kept)
+        parents = (p, q)
+        return note(out, op, parents, op.keep(parents, out, x, y))
 
-    def pull(g: Any, parents: tuple, kept: Sequence) -> Sequence:
-        (p, q), (p_kept, q_kept), (for_a, for_b) = parents, kept, rules
-        return (None if p is None else for_a.function(g, *p_kept), None if q is None else for_b.function(g, *q_kept))
-
-    return call, pull
+    return call
 
 
 def finish(mode: Mode, op: Primitive, inputs: Sequence, keywords: dict) -> Any:
@@ -223,10 +222,7 @@ def record(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
     out = tuple([x._data for x in out]) if op.several else out._data
     kept_inputs = op.kept_inputs * n if op.variadic else op.kept_inputs
     arrays = [x._data if isinstance(x, Tensor) else private(x) if k else x for x, k in zip(inputs, kept_inputs)]
-    if op.variadic:
-        kept = op.rules[0].keep(out, *arrays, **keywords)
-    else:
-        kept = tuple([p and rule.keep(out, *arrays, *rest, **keywords) for p, rule in zip(parents, op.rules)])
+    kept = op.keep(parents, out, *arrays, *rest, **keywords)
     return (note_several if op.several else note)(out, op, parents, kept)
 
 
@@ -383,16 +379,15 @@ def seed(output: Tensor, g: Any, create_graph: bool) -> Any:
 
 def reached(root: Node, since: int = -1) -> list[Node]:
     """The entries that root depends on, first to last, none before `since`: a loop, as a tape can be millions long."""
-    seen, todo = {root, None}, [root]
-    while todo:
-        node = todo.pop()
+    seen, found = {root, None}, [root]
+    for node in found:  # which grows meanwhile
         if node.position > since:
             for parent in node.parents or unfreed(node):
                 if parent not in seen:
                     seen.add(parent)
-                    todo.append(parent)
-    seen.discard(None)
-    return sorted(seen, key=attrgetter("position"))
+                    found.append(parent)
+    found.sort(key=attrgetter("position"))
+    return found
 
 
 def unfreed(node: Node) -> tuple:
@@ -448,7 +443,7 @@ def walk(
         if observer is not None:
             observer.before_rule(node)
         try:
-            ds = op.pull(g, parents, as_tensors(node) if create_graph else node.kept)
+            ds = op.pull(g, parents, op.lift(node.kept, node, node.parents) if create_graph else node.kept)
             for parent, d in zip(parents, ds):
                 if parent is None:
                     continue
@@ -492,14 +487,6 @@ def fitted(d: Any, parent: Node) -> Any:
         axes = tuple([i for i, n in enumerate(d.shape) if n != 1 and (i < extra or n != shape[i - extra])])
         d = (d.sum(axis=axes, keepdims=True) if axes else d).reshape(shape)
     return d if d.dtype == parent.dtype else d.astype(parent.dtype)
-
-
-def as_tensors(node: Node) -> Sequence:
-    """What an entry kept, as tensors on the tape again: the output at this entry, the inputs at their own."""
-    rules, kept, parents = node.op.rules, node.kept, node.parents
-    if node.op.variadic:
-        return rules[0].lift(kept, node, parents)
-    return [None if values is None else rule.lift(values, node, parents) for values, rule in zip(kept, rules)]
 
 
 def given(g: Any, owned: bool) -> Tensor:

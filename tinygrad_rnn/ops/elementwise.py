@@ -6,13 +6,12 @@ sums the gradients back, and no rule mentions it. Everything takes arrays or ten
 
 Two things hold throughout. At a kink the rule is the one that PyTorch's documentation states: the sub-gradient of least
 norm. And where a derivative divides by 0 (of roots, logarithms, powers, quotients), a gradient of exactly 0 stays 0
-(:func:`quotient`), so that ``where`` shields what it does not select: ``where(x > 0, sqrt(x), 0)`` has the gradient 0 at
-0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN.)
+(:func:`quotient`), so that ``where`` shields what it does not select: ``where(x > 0, sqrt(x), 0)`` has the gradient 0
+at 0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN.)
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any

@@ -48,13 +48,13 @@ def matmul(a, b):
 
 
 @primitive(kind="product")
-def _matmul_nt(a, b):
+def matmul_nt(a, b):
     """a bᵀ, for two matrices."""
     return np.dot(a, b.T)
 
 
 @primitive(kind="product")
-def _matmul_tn(a, b):
+def matmul_tn(a, b):
     """aᵀ b, for two matrices."""
     return np.dot(a.T, b)
 
@@ -72,7 +72,7 @@ def _t(x: Any) -> Any:
 def _left_rule(g: Any, b: Any, in_shape: tuple) -> Any:
     """g bᵀ."""
     if b.ndim == 2 == len(in_shape):
-        return _matmul_nt(g, b)
+        return matmul_nt(g, b)
     if b.ndim == 1:
         g, b = g[..., None], b[:, None]
     if len(in_shape) == 1:
@@ -85,7 +85,7 @@ def _left_rule(g: Any, b: Any, in_shape: tuple) -> Any:
 def _right_rule(g: Any, a: Any, in_shape: tuple) -> Any:
     """aᵀ g."""
     if a.ndim == 2 == len(in_shape):
-        return _matmul_tn(a, g)
+        return matmul_tn(a, g)
     if len(in_shape) == 1:
         g = g[..., None]
     if a.ndim == 1:
@@ -97,8 +97,8 @@ def _right_rule(g: Any, a: Any, in_shape: tuple) -> Any:
 
 # Of two matrices, the three products a b, a bᵀ and aᵀ b have each other for rules: nothing is ever transposed in memory
 matmul.vjp(_left_rule, _right_rule)
-_matmul_nt.vjp(lambda g, b: matmul(g, b), lambda g, a: _matmul_tn(g, a))
-_matmul_tn.vjp(lambda g, b: _matmul_nt(b, g), lambda g, a: matmul(a, g))
+matmul_nt.vjp(lambda g, b: matmul(g, b), lambda g, a: matmul_tn(g, a))
+matmul_tn.vjp(lambda g, b: matmul_nt(b, g), lambda g, a: matmul(a, g))
 
 
 # Products of tensors -------------------------------------------------------------------------------------------------
