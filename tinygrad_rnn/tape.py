@@ -243,7 +243,7 @@ def settled(op: Primitive, values: Sequence, keywords: dict, wanted: bool | None
     A tensor that requires a gradient is refused among them; unless nothing is recorded (wanted is None).
     """
     ready = _PLAIN if wanted else _PLAIN_OR_ARRAY
-    for value in (*values, *keywords.values()):
+    for value in (*values, *keywords.values()) if keywords else values:
         if (kind := type(value)) not in ready and not (kind is tuple and ready.issuperset(map(type, value))):
             break
     else:
@@ -481,7 +481,9 @@ def filled(gs: dict, node: Node) -> tuple:
 def fitted(d: Any, parent: Node) -> Any:
     """d summed over the axes that broadcasting added, and cast: a gradient is like what it is the gradient of."""
     shape, extra = parent.shape, d.ndim - len(parent.shape)
-    if d.shape != shape:
+    if d.shape == (1,) * extra + shape:  # a bias and a batch of one: nothing to sum
+        d = d.reshape(shape)
+    elif d.shape != shape:
         if extra < 0 or any(n != m and m != 1 for n, m in zip(d.shape[extra:], shape)):
             raise ValueError(f"a rule returned a gradient of shape {d.shape} for an input of shape {shape}")
         axes = tuple([i for i, n in enumerate(d.shape) if n != 1 and (i < extra or n != shape[i - extra])])
