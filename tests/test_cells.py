@@ -105,8 +105,8 @@ def draw(*shape, seed=1):
 
 def states_of(cell, seed=2):
     """A state that is not zero, of arrays."""
-    states = [draw(B, H, seed=seed + i) for i in range(2 if isinstance(cell, nn.LSTMCell) else 1)]
-    return tuple(states) if len(states) > 1 else states[0]
+    states = [draw(B, size, seed=seed + i) for i, size in enumerate(leaves(cell.state_size))]
+    return tuple(states) if isinstance(cell.state_size, tuple) else states[0]
 
 
 def plain_loop(equations, w, xs, state):
@@ -128,10 +128,9 @@ def leaves(state):
     return state if isinstance(state, tuple) else (state,)
 
 
-@each_cell
-def test_a_scan_is_the_equations(make, equations):
-    cell = float64(make)
-    xs, state = draw(T, B, I), states_of(cell)
+def check_values(cell, equations, state):
+    """A scan of the cell is the loop of the equations: the outputs and the last state."""
+    xs = draw(T, B, cell.input_size)
     ys, last = tg.scan(cell, xs, state)
     expected, expected_last = plain_loop(equations, cell.state_dict(), xs, state)
     np.testing.assert_allclose(ys.data, expected, rtol=1e-12, atol=1e-14)
@@ -139,44 +138,65 @@ def test_a_scan_is_the_equations(make, equations):
         np.testing.assert_allclose(a.data, b, rtol=1e-12, atol=1e-14)
 
 
-@each_cell
-def test_the_gradient_of_the_loop_is_that_of_the_equations(make, equations):
-    """With regard to every weight, the inputs and the first state: by a complex step, so to the last digits."""
-    cell = float64(make)
-    xs, state = draw(T, B, I), states_of(cell)
-    weights = draw(T, B, H, seed=8), [draw(B, H, seed=9 + i) for i in range(2)]
+def check_gradient(cell, equations, state):
+    """The gradient of the loop is that of the equations, with regard to every weight, the inputs and the first state:
+    by a complex step, so to the last digits."""
+    xs = draw(T, B, cell.input_size)
+    x_leaf = tg.tensor(xs, requires_grad=True)
+    s_leaves = [tg.tensor(s, requires_grad=True) for s in leaves(state)]
+    ys, last = tg.scan(cell, x_leaf, tuple(s_leaves) if isinstance(state, tuple) else s_leaves[0])
+    weights = draw(*ys.shape, seed=8), [draw(*s.shape, seed=9 + i) for i, s in enumerate(leaves(last))]
 
     def loss(ys, last):
         return (weights[0] * ys).sum() + sum((w * s).sum() for w, s in zip(weights[1], leaves(last)))
 
-    x_leaf = tg.tensor(xs, requires_grad=True)
-    s_leaves = [tg.tensor(s, requires_grad=True) for s in leaves(state)]
-    value = loss(*tg.scan(cell, x_leaf, tuple(s_leaves) if isinstance(state, tuple) else s_leaves[0]))
-    value.backward()
+    loss(ys, last).backward()
     w = cell.state_dict()
     places = {**w, "xs": xs, **{f"state{i}": s for i, s in enumerate(leaves(state))}}
     grads = {**{name: p.grad for name, p in cell.named_parameters()}, "xs": x_leaf.grad}
     grads |= {f"state{i}": s.grad for i, s in enumerate(s_leaves)}
-    for name, array in places.items():
-        expected = np.zeros_like(array)
-        for index in np.ndindex(array.shape):
+    for name, grad in grads.items():
+        expected = np.zeros_like(places[name])
+        for index in np.ndindex(expected.shape):
             moved = {key: value.astype(complex) for key, value in places.items()}
             moved[name][index] += 1e-20j
-            start = (moved["state0"], moved["state1"]) if isinstance(state, tuple) else moved["state0"]
+            start = tuple(moved[f"state{i}"] for i in range(len(s_leaves)))
+            start = start if isinstance(state, tuple) else start[0]
             expected[index] = loss(*plain_loop(equations, moved, moved["xs"], start)).imag / 1e-20
-        np.testing.assert_allclose(grads[name].data, expected, rtol=1e-11, atol=1e-12, err_msg=name)
+        got = 0 if grad is None else grad.data  # None: nothing depends on it
+        np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-12, err_msg=name)
+
+
+def check_second_order(cell, state):
+    names = [name for name, _ in cell.named_parameters()]
+
+    def f(xs, state, *weights):
+        for name, weight in zip(names, weights):
+            *above, last = name.split(".")
+            place = getattr(cell, above[0]) if above else vars(cell)
+            place[last] = weight
+        return tg.scan(cell, xs, state)
+
+    xs = draw(3, B, cell.input_size)
+    tg.check_gradients(f, xs, state, *[p.data for p in cell.parameters()], order=2)
+
+
+@each_cell
+def test_a_scan_is_the_equations(make, equations):
+    cell = float64(make)
+    check_values(cell, equations, states_of(cell))
+
+
+@each_cell
+def test_the_gradient_of_the_loop_is_that_of_the_equations(make, equations):
+    cell = float64(make)
+    check_gradient(cell, equations, states_of(cell))
 
 
 @each_cell
 def test_higher_orders_of_the_loop(make, equations):
     cell = float64(make)
-    names = [name for name, _ in cell.named_parameters()]
-
-    def f(xs, state, *weights):
-        vars(cell).update(zip(names, weights))
-        return tg.scan(cell, xs, state)
-
-    tg.check_gradients(f, draw(3, B, I), states_of(cell), *[getattr(cell, name).data for name in names], order=2)
+    check_second_order(cell, states_of(cell))
 
 
 @pytest.mark.parametrize("name", ["RNN-tanh", "RNN-relu", "GRU", "LSTM"])
@@ -356,7 +376,7 @@ WRONG = {
                 "Idle: a cell computes"),
     "no units": (lambda: nn.GRUCell(I, 0), ValueError, "hidden_size: expected at least 0 and 1, got 2 and 0"),
     "nonlinearity": (lambda: nn.RNNCell(I, H, nonlinearity="elu"), ValueError,
-                     "nonlinearity: expected 'tanh' or 'relu', got 'elu'"),
+                     "nonlinearity: expected one of 'tanh', 'relu', 'sigmoid', 'linear' or a function, got 'elu'"),
 }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ TABLE = [
     # Arguments that are wrong altogether
     ("v + 'text'", TypeError, r"add(a: float64 (3,), b: 'text')"),
     ("v * None", TypeError, r"multiply(a: float64 (3,), b: None)"),
-    ("v * 1j", TypeError, r"complex128 has no gradient here: compute with real and imaginary parts"),
+    ("v * 1j", TypeError, r"complex128 has no gradient here"),
     ("v.astype(complex)", TypeError, r"complex128 has no gradient here"),
     ("v.astype('bogus')", TypeError, r"astype(x: float64 (3,), dtype: 'bogus')"),
     ("tg.tanh('text')", TypeError, r"tanh(x: 'text')"),

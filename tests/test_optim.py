@@ -10,14 +10,23 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import optim
 
 OPTIMISERS = [
-    (optim.SGD, "SGD", dict(lr=0.1)),
-    (optim.SGD, "SGD", dict(lr=0.1, momentum=0.9)),
-    (optim.SGD, "SGD", dict(lr=0.1, momentum=0.5, weight_decay=0.1)),
-    (optim.Adam, "Adam", dict(lr=0.1)),
-    (optim.Adam, "Adam", dict(lr=0.1, betas=(0.5, 0.7), eps=1e-3, weight_decay=0.1)),
-    (optim.Adam, "AdamW", dict(lr=0.1, weight_decay=0.1, decoupled=True)),
+    (optim.SGD, dict(lr=0.1)),
+    (optim.SGD, dict(lr=0.1, momentum=0.9)),
+    (optim.SGD, dict(lr=0.1, momentum=0.5, weight_decay=0.1)),
+    (optim.SGD, dict(lr=0.1, momentum=0.5, dampening=0.3)),
+    (optim.SGD, dict(lr=0.1, momentum=0.5, weight_decay=0.1, nesterov=True)),
+    (optim.RMSprop, dict(lr=0.1)),
+    (optim.RMSprop, dict(lr=0.1, alpha=0.6, eps=1e-3, weight_decay=0.1, momentum=0.5)),
+    (optim.RMSprop, dict(lr=0.1, alpha=0.6, centered=True)),
+    (optim.RMSprop, dict(lr=0.1, momentum=0.5, centered=True)),
+    (optim.Adagrad, dict(lr=0.1)),
+    (optim.Adagrad, dict(lr=0.1, lr_decay=0.2, weight_decay=0.1, initial_accumulator_value=0.3, eps=1e-3)),
+    (optim.Adam, dict(lr=0.1)),
+    (optim.Adam, dict(lr=0.1, betas=(0.5, 0.7), eps=1e-3, weight_decay=0.1)),
+    (optim.AdamW, dict(lr=0.1)),
+    (optim.AdamW, dict(lr=0.1, betas=(0.5, 0.7), weight_decay=0.1)),
 ]
-IDS = [f"{name}-{i}" for i, (_, name, _) in enumerate(OPTIMISERS)]
+IDS = [f"{make.__name__}-{'-'.join(settings)}" for make, settings in OPTIMISERS]
 
 
 def parameters(dtype=np.float64):
@@ -39,42 +48,140 @@ def run(optimizer, ps, steps, dtype=np.float64):
         optimizer.step()
 
 
-@pytest.mark.parametrize(("make", "name", "settings"), OPTIMISERS, ids=IDS)
-def test_optimisers_are_torchs(make, name, settings):
+@pytest.mark.parametrize(("make", "settings"), OPTIMISERS, ids=IDS)
+def test_optimisers_are_torchs(make, settings):
     torch = pytest.importorskip("torch")
     ours = parameters()
     theirs = [torch.tensor(p.data.copy(), requires_grad=True) for p in ours]
-    run(make(ours, **settings), ours, range(12))
-    keywords = {key: value for key, value in settings.items() if key != "decoupled"}
-    optimizer = getattr(torch.optim, name)(theirs, **keywords)
-    for step in range(12):
+    run(make(ours, **settings), ours, range(20))
+    optimizer = getattr(torch.optim, make.__name__)(theirs, **settings)
+    for step in range(20):
         for p, g in zip(theirs, gradients_of(step)):
             p.grad = None if g is None else torch.tensor(g)
         optimizer.step()
     for p, q in zip(ours, theirs):
-        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12)
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
-def test_sgd_and_adam_are_their_equations():
-    p, q = tg.tensor([1.0, -2.0], requires_grad=True), tg.tensor([1.0, -2.0], requires_grad=True)
-    sgd, adam = optim.SGD([p], lr=0.1, momentum=0.9), optim.Adam([q], lr=0.1)
-    x, y, velocity, m, v = p.numpy(), q.numpy(), 0, 0, 0
-    for t in range(1, 6):
-        g = np.array([t, -1.0 / t])
-        p.grad = q.grad = tg.tensor(g)
-        sgd.step()
-        adam.step()
-        velocity = 0.9 * velocity + g
-        x = x - 0.1 * velocity
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        y = y - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        np.testing.assert_allclose(p.data, x, rtol=1e-14)
-        np.testing.assert_allclose(q.data, y, rtol=1e-12)
+def equations(make, x, grads, **settings):
+    """The values after each step, of one number at a time: the equations, as they are in the papers."""
+    s = dict(
+        lr=0.1, momentum=0, dampening=0, nesterov=False, alpha=0.99, centered=False, betas=(0.9, 0.999), lr_decay=0,
+        initial_accumulator_value=0, weight_decay=0.01 if make is optim.AdamW else 0,
+        eps=1e-10 if make is optim.Adagrad else 1e-8,
+    ) | settings  # fmt: skip
+    (b1, b2), mu, a = s["betas"], s["momentum"], s["alpha"]
+    b = m = v = mean = 0.0
+    total = s["initial_accumulator_value"]
+    for t, g in enumerate(grads, 1):
+        if make is optim.AdamW:
+            x = (1 - s["lr"] * s["weight_decay"]) * x
+        else:
+            g = g + s["weight_decay"] * x
+        if make is optim.SGD:
+            b = g if t == 1 else mu * b + (1 - s["dampening"]) * g
+            x = x - s["lr"] * (g + mu * b if s["nesterov"] else b if mu else g)
+        elif make is optim.RMSprop:
+            v, mean = a * v + (1 - a) * g**2, a * mean + (1 - a) * g
+            b = mu * b + g / ((v - mean**2 if s["centered"] else v) ** 0.5 + s["eps"])
+            x = x - s["lr"] * b
+        elif make is optim.Adagrad:
+            total = total + g**2
+            x = x - s["lr"] / (1 + (t - 1) * s["lr_decay"]) * g / (total**0.5 + s["eps"])
+        else:
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            x = x - s["lr"] * (m / (1 - b1**t)) / ((v / (1 - b2**t)) ** 0.5 + s["eps"])
+        yield x
 
 
-@pytest.mark.parametrize(("make", "name", "settings"), OPTIMISERS, ids=IDS)
+@pytest.mark.parametrize(("make", "settings"), OPTIMISERS, ids=IDS)
+def test_optimisers_are_their_equations(make, settings):
+    p, grads = tg.tensor([1.0, -2.0], requires_grad=True), np.random.default_rng(0).standard_normal((20, 2))
+    optimizer = make([p], **settings)
+    expected = zip(*[equations(make, x, g, **settings) for x, g in zip([1.0, -2.0], grads.T.tolist())])
+    for g, values in zip(grads, expected):
+        p.grad = tg.tensor(g)
+        optimizer.step()
+        np.testing.assert_allclose(p.data, values, rtol=1e-11)
+
+
+def test_the_centred_rmsprop_survives_gradients_that_do_not_change():
+    for g in (0.1, 1 / 3, 1e-20):
+        p = tg.tensor([1.0], requires_grad=True)
+        optimizer = optim.RMSprop([p], lr=1e-12, alpha=0.5, centered=True)
+        for _ in range(200):
+            p.grad = tg.tensor([g])
+            optimizer.step()
+        assert np.isfinite(p.item())
+
+
+# Groups of parameters
+
+
+@pytest.mark.parametrize(("make", "settings"), OPTIMISERS, ids=IDS)
+def test_groups_have_settings_of_their_own(make, settings):
+    grouped, apart = parameters(), parameters()
+    one = make([{"params": grouped[:1], "lr": 0.5}, {"params": iter(grouped[1:]), "weight_decay": 0.2}], **settings)
+    two = [make(apart[:1], **{**settings, "lr": 0.5}), make(apart[1:], **{**settings, "weight_decay": 0.2})]
+    run(one, grouped, range(4))
+    for step in range(4):
+        for p, g in zip(apart, gradients_of(step)):
+            p.grad = None if g is None else tg.tensor(g)
+        for optimizer in two:
+            optimizer.step()
+    for p, q in zip(grouped, apart):
+        np.testing.assert_array_equal(p.data, q.data)
+    assert one.parameters == grouped
+    one.zero_grad()
+    assert all(p.grad is None for p in grouped)
+
+
+def test_the_learning_rate_of_all_groups():
+    p, q, r = parameters()
+    optimizer = optim.Adam([{"params": p}, {"params": [q, r], "lr": 0.5}], lr=0.1)
+    with pytest.raises(ValueError, match="lr: it is not the same for all groups"):
+        optimizer.lr  # noqa: B018
+    optimizer.lr = 0.2
+    assert optimizer.lr == optimizer.param_groups[1]["lr"] == 0.2
+    with pytest.raises(ValueError, match="lr: expected a finite number"):
+        optimizer.lr = float("nan")
+    optimizer.param_groups[0]["eps"] = 1.0
+    optimizer.step()
+
+
+def test_groups_are_resumed_and_must_fit(tmp_path):
+    def make(ps, **settings):
+        return optim.RMSprop([{"params": ps[:2], "lr": 0.5}, {"params": ps[2:], "centered": True}], **settings)
+
+    whole, halves = parameters(), parameters()
+    run(make(whole, momentum=0.5), whole, range(8))
+    first, second = make(halves, momentum=0.5), make(halves, momentum=0.1, alpha=0.3)
+    run(first, halves, range(4))
+    tg.save(tmp_path / "state.npz", first.state_dict())
+    second.load_state_dict(tg.load(tmp_path / "state.npz"))
+    assert second.param_groups == first.param_groups
+    assert all(type(second.param_groups[0][name]) is type(x) for name, x in first.param_groups[0].items())
+    run(second, halves, range(4, 8))
+    for p, q in zip(whole, halves):
+        np.testing.assert_array_equal(p.data, q.data)
+
+    other = optim.RMSprop([{"params": halves[:1]}, {"params": halves[1:]}])
+    with pytest.raises(ValueError, match=r"group 0: expected .* for parameters \[0\], got .* for \[0, 1\]"):
+        other.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match=r"state: expected groups \['0'\], got \['0', '1'\]"):
+        optim.RMSprop(halves).load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match=r"group 0: expected \[.*'alpha'.*got \[.*'nesterov'"):
+        optim.RMSprop(halves).load_state_dict(optim.SGD(halves).state_dict())
+    bad = first.state_dict()
+    bad["param_groups"]["1"]["alpha"] = 2.0
+    with pytest.raises(ValueError, match="alpha: expected"):
+        second.load_state_dict(bad)
+    assert second.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(("make", "settings"), OPTIMISERS, ids=IDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, make, name, settings, dtype):
+def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, make, settings, dtype):
     whole, halves = parameters(dtype), parameters(dtype)
     run(make(whole, **settings), whole, range(8), dtype)
     first = make(halves, **settings)
@@ -89,12 +196,13 @@ def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, make, name, settings,
         assert isinstance(q.data, np.ndarray)
 
 
-@pytest.mark.parametrize(("make", "name", "settings"), OPTIMISERS, ids=IDS)
-def test_a_step_writes_into_no_array_and_runs_on_every_backend(xp, make, name, settings):
+@pytest.mark.parametrize(("make", "settings"), OPTIMISERS, ids=IDS)
+def test_a_step_writes_into_no_array_and_runs_on_every_backend(xp, make, settings):
     array = np.array([1.0, -2.0], np.float32)
     p = tg.tensor(xp.asarray(array), requires_grad=True)
     before, g = p.data, tg.tensor(xp.asarray(array * 2))
     optimizer = make([p], **settings)
+    optim.clip_grad_value_([p], 1.0)
     for _ in range(3):
         p.grad = g
         optim.clip_grad_norm_([p], 1.0)
@@ -111,11 +219,13 @@ def test_a_bad_state_changes_nothing():
     optimizer = optim.Adam(ps)
     run(optimizer, ps, range(2))
     good, before = optimizer.state_dict(), dict(optimizer.state[0])
-    wrong = {"lr": 3.0, "state": {**good["state"], "0": {"exp_avg": np.zeros(7)}}}
+    wrong = {**good, "state": {**good["state"], "0": {"exp_avg": np.zeros(7)}}}
     with pytest.raises(ValueError, match=r"exp_avg of parameter 0: expected float64 \(2, 3\), got float64 \(7,\)"):
         optimizer.load_state_dict(wrong)
     with pytest.raises(ValueError, match="expected 3 parameters, got one of number 3"):
-        optimizer.load_state_dict({"lr": 3.0, "state": {"3": {}}})
+        optimizer.load_state_dict({**good, "state": {"3": {}}})
+    with pytest.raises(ValueError, match=r"state: expected groups \['0'\], got \[\]"):
+        optimizer.load_state_dict({})
     assert optimizer.lr == 1e-3 and optimizer.state[0].keys() == before.keys()
     assert all(optimizer.state[0][name] is before[name] for name in before)
 
@@ -127,15 +237,35 @@ def test_a_bad_state_changes_nothing():
         (lambda p: optim.SGD([p, p]), ValueError, "one of them comes twice"),
         (lambda p: optim.SGD([p * 2]), TypeError, r"parameters\[0\]: expected a tensor that was not computed"),
         (lambda p: optim.SGD([np.ones(2)]), TypeError, r"parameters\[0\]: .*got float64 \(2,\)"),
-        (lambda p: optim.SGD([p], lr=0), ValueError, "lr: expected a positive number, got 0"),
-        (lambda p: optim.SGD([p], lr=float("nan")), ValueError, "lr: expected a positive number, got nan"),
+        (lambda p: optim.SGD([p], lr=-0.1), ValueError, "lr: expected a finite number, not below 0, got -0.1"),
+        (lambda p: optim.SGD([p], lr=float("nan")), ValueError, "lr: expected a finite number, not below 0, got nan"),
         (lambda p: optim.SGD([p], momentum=1.0), ValueError, "momentum"),
         (lambda p: optim.SGD([p], weight_decay=-1), ValueError, "weight_decay"),
         (lambda p: optim.Adam([p], betas=(0.9, 1.0)), ValueError, "betas: expected two numbers in"),
         (lambda p: optim.Adam([p], eps=-1), ValueError, "eps"),
+        (lambda p: optim.Adam([p], betas=(0.9,)), ValueError, "betas: expected two numbers in"),
+        (lambda p: optim.SGD([p], nesterov=True), ValueError, "nesterov: expected a momentum above 0"),
+        (lambda p: optim.SGD([p], momentum=0.5, dampening=0.1, nesterov=True), ValueError, "nesterov: .* no dampening"),
+        (lambda p: optim.SGD([p], dampening=0.1), ValueError, "dampening: it does nothing without momentum"),
+        (lambda p: optim.RMSprop([p], alpha=1.0), ValueError, "alpha"),
+        (lambda p: optim.Adagrad([p], lr_decay=-1.0), ValueError, "lr_decay"),
+        (lambda p: optim.Adagrad([p], initial_accumulator_value=-1.0), ValueError, "initial_accumulator_value"),
+        (lambda p: optim.SGD([{"params": [p], "lr": -1.0}]), ValueError, "lr: expected"),
+        (lambda p: optim.SGD([{"params": [p], "betas": 1}]), ValueError, r"parameters\[0\]: .* any of lr, .* 'betas'"),
+        (lambda p: optim.SGD([{"params": [p]}, {"lr": 1.0}]), ValueError, r"parameters\[1\]: expected a dict with 'p"),
+        (lambda p: optim.SGD([{"params": [p]}, p]), ValueError, r"parameters\[1\]: expected a dict .* got float64"),
+        (lambda p: optim.SGD([{"params": []}]), ValueError, "parameters: expected at least one"),
+        (lambda p: optim.SGD([{"params": p}, {"params": p}]), ValueError, "one of them comes twice"),
+        (lambda p: optim.clip_grad_value_([p], 0), ValueError, "clip_value: expected a number above 0, got 0"),
         (lambda p: optim.clip_grad_norm_([p], 0), ValueError, "max_norm: expected a number above 0, got 0"),
         (lambda p: optim.clip_grad_norm_([p], 1.0, "raises"), ValueError, "on_nonfinite: expected 'raise'"),
         (lambda p: optim.CosineAnnealingLR(optim.SGD([p]), 0), ValueError, "T_max"),
+        (lambda p: optim.StepLR(optim.SGD([p]), 0), ValueError, "step_size"),
+        (lambda p: optim.ExponentialLR(optim.SGD([p]), 0), ValueError, "gamma"),
+        (lambda p: optim.LinearLR(optim.SGD([p]), total_iters=0), ValueError, "total_iters"),
+        (lambda p: optim.ReduceLROnPlateau(optim.SGD([p]), mode="low"), ValueError, "mode: expected 'min' or 'max'"),
+        (lambda p: optim.ReduceLROnPlateau(optim.SGD([p]), factor=1.0), ValueError, "factor"),
+        (lambda p: optim.Schedule(optim.SGD([p])), NotImplementedError, "Schedule: a schedule computes in rate"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(make, error, message):
@@ -143,8 +273,14 @@ def test_wrong_arguments_are_refused(make, error, message):
         make(tg.tensor([1.0, 2.0], requires_grad=True))
 
 
+def test_the_base_has_no_equation():
+    ps = with_gradients(np.ones(2))
+    with pytest.raises(NotImplementedError, match="Optimizer: an optimiser computes in update"):
+        optim.Optimizer(ps, lr=0.1).step()
+
+
 def test_zero_grad_and_frozen_parameters():
-    p, q = tg.tensor([1.0], requires_grad=True), tg.tensor([1.0])
+    p, q = tg.tensor([1.0], requires_grad=True), tg.tensor([1.0])  # q is frozen
     optimizer = optim.SGD([p, q], lr=1.0)
     p.grad = tg.tensor([1.0])
     optimizer.step()
@@ -168,6 +304,25 @@ def test_clipping_scales_all_gradients_by_one_factor():
     assert float(optim.clip_grad_norm_(ps, 1.0)) == 5.0
     assert ps[0].grad.tolist() == pytest.approx([0.6, 0]) and ps[1].grad.item() == pytest.approx(0.8)
     assert ps[2].grad is None
+
+
+@pytest.mark.parametrize("g", [np.array([3.0, -4.0]), np.array([0.3, 0.4]), np.array([0.6, 0.8]), np.zeros(2)])
+def test_clipping_is_the_rule_of_the_textbooks(g):
+    """g becomes η g / ‖g‖ if ‖g‖ > η: or if ‖g‖ ≥ η, which is the same."""
+    eta, norm = 1.0, np.linalg.norm(g)
+    for rule in (norm > eta, norm >= eta):
+        (p,) = with_gradients(g)
+        optim.clip_grad_norm_([p], eta)
+        np.testing.assert_allclose(p.grad.data, eta * g / norm if rule else g, rtol=1e-15)
+
+
+def test_clipping_by_value(xp):
+    g = np.array([-3.0, 0.5, np.inf, np.nan], np.float32)
+    p = tg.tensor(xp.asarray(g), requires_grad=True)
+    p.grad = before = tg.tensor(xp.asarray(g))
+    optim.clip_grad_value_([p, tg.tensor([1.0], requires_grad=True)], 2.0)
+    np.testing.assert_array_equal(p.grad.numpy(), np.array([-2, 0.5, 2, np.nan], np.float32))
+    assert p.grad.dtype == np.float32 and before is not p.grad
 
 
 def test_gradients_below_the_limit_keep_every_bit():
@@ -227,34 +382,126 @@ def test_clipping_on_a_gpu_waits_only_if_it_has_to(on_nonfinite, waits):
 # Schedules
 
 
-def test_the_cosine_is_torchs():
+def sgd(lr=0.5):
+    return optim.SGD([tg.tensor(1.0, requires_grad=True)], lr=lr)
+
+
+SCHEDULES = {
+    "cosine": lambda module, optimizer: module.CosineAnnealingLR(optimizer, 8, eta_min=0.1),
+    "step": lambda module, optimizer: module.StepLR(optimizer, 3, gamma=0.3),
+    "exponential": lambda module, optimizer: module.ExponentialLR(optimizer, 0.7),
+    "warm-up": lambda module, optimizer: module.LinearLR(optimizer, total_iters=4),
+    "decay": lambda module, optimizer: module.LinearLR(optimizer, 1.0, 0.1, 5),
+    "one after another": lambda module, optimizer: module.SequentialLR(
+        optimizer,
+        [
+            module.LinearLR(optimizer, 0.2, total_iters=3),
+            module.CosineAnnealingLR(optimizer, 3, eta_min=0.01),
+            module.ExponentialLR(optimizer, 0.5),
+        ],
+        milestones=[3, 6],
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*epoch parameter:UserWarning")
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_schedules_are_torchs(make):
     torch = pytest.importorskip("torch")
-    ours = optim.SGD([tg.tensor(1.0, requires_grad=True)], lr=0.5)
-    theirs = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
-    a = optim.CosineAnnealingLR(ours, 7, eta_min=0.1)
-    b = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 7, eta_min=0.1)
-    for _ in range(7):
+    ps, qs = parameters()[:2], [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    kinds = ((optim.SGD, ps), (torch.optim.SGD, qs))
+    ours, theirs = (kind([{"params": a}, {"params": b, "lr": 2.0}], lr=0.5) for kind, (a, b) in kinds)
+    a, b = make(optim, ours), make(torch.optim.lr_scheduler, theirs)
+    for _ in range(9):
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in (ours, theirs)]
+        assert rates[0] == pytest.approx(rates[1], rel=1e-12)
         theirs.step()
         a.step()
         b.step()
-        assert ours.lr == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
-    a.step()
-    assert ours.lr == pytest.approx(0.1)
 
 
-def test_a_schedule_is_resumed_exactly():
-    def make():
-        optimizer = optim.SGD([tg.tensor(1.0, requires_grad=True)], lr=0.5)
-        return optimizer, optim.CosineAnnealingLR(optimizer, 9)
+def test_the_cosine_stays_down():
+    optimizer = sgd()
+    schedule = optim.CosineAnnealingLR(optimizer, 3, eta_min=0.1)
+    for _ in range(5):
+        schedule.step()
+    assert optimizer.lr == 0.1
 
-    (a, whole), (b, first), (c, second) = make(), make(), make()
-    for _ in range(6):
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_schedule_is_resumed_exactly(tmp_path, make):
+    (a, whole), (b, first) = ((o, make(optim, o)) for o in (sgd(), sgd()))
+    for _ in range(7):
         whole.step()
-    for _ in range(3):
+    for _ in range(4):
         first.step()
-    c.load_state_dict(b.state_dict())
-    second.load_state_dict(first.state_dict())
+    tg.save(tmp_path / "state.npz", {"optimizer": b.state_dict(), "schedule": first.state_dict()})
+    saved = tg.load(tmp_path / "state.npz")
+    c = sgd(lr=9.0)
+    second = make(optim, c)
+    c.load_state_dict(saved["optimizer"])
+    second.load_state_dict(saved["schedule"])
     assert c.lr == b.lr
     for _ in range(3):
         second.step()
     assert c.lr == a.lr
+
+
+def test_a_schedule_made_for_a_loaded_optimiser_starts_from_the_same_rate():
+    a = sgd()
+    schedule = optim.ExponentialLR(a, 0.5)
+    schedule.step()
+    b = sgd()
+    b.load_state_dict(a.state_dict())
+    assert b.lr == 0.25 and optim.ExponentialLR(b, 0.5).base_lrs == [0.5]
+    b.lr = 0.1
+    assert optim.ExponentialLR(b, 0.5).base_lrs == [0.1]
+
+
+def test_schedules_that_do_not_fit():
+    optimizer = sgd()
+    parts = [optim.LinearLR(optimizer), optim.ExponentialLR(optimizer, 0.5)]
+    for milestones in ([], [0], [3, 2], [1, 2]):
+        with pytest.raises(ValueError, match="milestones: expected 1 rising numbers of steps, between 2 schedules"):
+            optim.SequentialLR(optimizer, parts, milestones)
+    for part in (optim.ExponentialLR(sgd(), 0.5), optim.ReduceLROnPlateau(optimizer)):
+        with pytest.raises(TypeError, match=r"schedulers\[1\]: expected a schedule of the same optimiser"):
+            optim.SequentialLR(optimizer, [parts[0], part], [2])
+    with pytest.raises(ValueError, match="base_lrs of 1 groups"):
+        parts[0].load_state_dict({"base_lrs": [1.0, 2.0], "steps": 1})
+
+
+PLATEAUS = [
+    dict(factor=0.5, patience=2),
+    dict(factor=0.5, patience=0, cooldown=3, min_lr=0.02),
+    dict(mode="max", patience=1, threshold=0.1),
+    dict(mode="max", patience=1, threshold=0.1, threshold_mode="abs", eps=0.01),
+    dict(patience=1, threshold=0.05, threshold_mode="abs"),
+]
+
+
+@pytest.mark.parametrize("settings", PLATEAUS)
+def test_the_plateau_is_torchs_and_resumed(settings):
+    torch = pytest.importorskip("torch")
+    metrics = np.random.default_rng(0).uniform(0.5, 2, 40).tolist()
+    metrics[7] = float("nan")
+    optimizer, theirs = sgd(), torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    a = optim.ReduceLROnPlateau(optimizer, **settings)
+    b = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **settings)
+    for metric in metrics:
+        theirs.step()
+        a.step(metric)
+        b.step(metric)
+        assert optimizer.lr == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
+        state, a = a.state_dict(), optim.ReduceLROnPlateau(optimizer, **settings)
+        a.load_state_dict({name: np.asarray(x) for name, x in state.items()})
+    assert optimizer.lr < 0.5
+
+
+def test_a_plateau_below_zero_is_one():
+    """A share of the best is taken of its size: PyTorch would call the same loss better, if it is negative."""
+    optimizer = sgd()
+    schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    for _ in range(3):
+        schedule.step(-1.0)
+    assert optimizer.lr == 0.25

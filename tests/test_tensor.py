@@ -517,8 +517,8 @@ def test_dlpack_out():
     x = tg.tensor([1.0, 2.0])
     y = np.from_dlpack(x)
     assert y.tolist() == [1.0, 2.0]
-    assert not y.flags.writeable
-    assert np.shares_memory(y, x._data)
+    y[0] = 100.0  # it is a copy: the tape may depend on the values
+    assert x.data[0] == 1.0
     with pytest.raises(
         BufferError, match=r"a tensor that requires a gradient is not handed over silently: use x.detach\(\)"
     ):

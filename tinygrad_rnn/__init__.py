@@ -8,6 +8,7 @@
 tensor([0.        , 0.63970001])
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .tensor import Tensor, from_dlpack, tensor  # isort: skip  (first: the tape is made of tensors)
@@ -23,23 +24,26 @@ from .tape import Primitive, backward, gradients, primitive
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
+    from . import bptt
     from .nn.weights import CheckpointError, load, save
+    from .ops.checkpoint import checkpoint
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "Tape", "Tensor", "anomaly",
-    "backward", "check_gradients", "enable_grad", "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording",
-    "jacobian", "jvp", "label", "load", "nn", "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save",
-    "scan", "tape", "tensor", "value_and_grad", "vjp",
+    "backward", "bptt", "check_gradients", "checkpoint", "enable_grad", "from_dlpack", "grad", "gradients", "hessian",
+    "hvp", "is_recording", "jacobian", "jvp", "label", "load", "nn", "no_grad", "numerical_gradient", "ops", "optim",
+    "primitive", "save", "scan", "tape", "tensor", "value_and_grad", "vjp",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
-    """Files are read and written with a good part of Python's library: it is imported by who needs it."""
-    if name in ("CheckpointError", "load", "save"):
-        from .nn import weights
-
-        return getattr(weights, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """What not everybody needs, and what takes time to import, is imported by who asks for it."""
+    places = {"bptt": ".bptt", "checkpoint": ".ops.checkpoint"}
+    places |= dict.fromkeys(("CheckpointError", "load", "save"), ".nn.weights")
+    if name not in places:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(places[name], __name__)
+    return module if name == "bptt" else getattr(module, name)

@@ -21,8 +21,9 @@ def namespace(*arrays: Any) -> ModuleType:
     >>> namespace(np.ones(3)).__name__
     'numpy'
     """
-    cupy = sys.modules.get("cupy")  # who has a CuPy array has imported CuPy
-    return cupy if cupy is not None and any(isinstance(a, cupy.ndarray) for a in arrays) else np
+    cupy = sys.modules.get("cupy")  # who has a CuPy array has imported CuPy (another thread may be half-way there)
+    kind = getattr(cupy, "ndarray", ())
+    return cupy if any(isinstance(a, kind) for a in arrays) else np
 
 
 def is_array(value: Any) -> bool:
@@ -66,9 +67,10 @@ def new_array(data: Any, dtype: Any = None) -> Any:
         array = data.copy() if namespace(data) is not np else np.array(data)
     except ValueError as error:
         raise ValueError(f"data: expected numbers in a regular shape, got {type(data).__name__}: {error}") from error
-    if array.dtype.kind in "OSUMm":
+    array = array if dtype is None else array.astype(dtype, copy=False)
+    if array.dtype.kind not in "fbiuc" and array.dtype.name != "bfloat16":
         raise TypeError(f"data: expected numbers in a regular shape, got {type(data).__name__} ({array.dtype})")
-    return array if dtype is None else array.astype(dtype, copy=False)
+    return array
 
 
 def shared_array(other: Any) -> Any:
@@ -78,6 +80,17 @@ def shared_array(other: Any) -> Any:
     import cupy
 
     return cupy.from_dlpack(other)
+
+
+def operand(value: Any) -> Any:
+    """What stands beside a tensor, as an array or a number: nothing that has its own idea of arithmetic."""
+    if isinstance(value, (list, tuple)):
+        return np.array(value)
+    if isinstance(value, (np.ma.MaskedArray, np.matrix)) or not (
+        is_array(value) or isinstance(value, (int, float, complex))
+    ):
+        raise TypeError(f"expected arrays, tensors or numbers, got {type(value).__name__}: make a tensor of it")
+    return value
 
 
 def private(value: Any) -> Any:
@@ -92,9 +105,15 @@ def to_array(out: Any) -> Any:
 
 def has_gradient(dtype: Any) -> bool:
     """Whether numbers of this dtype can have a gradient: floating-point ones do, integers and booleans do not."""
-    if dtype.kind == "c":
-        raise TypeError(f"{dtype} has no gradient here: compute with real and imaginary parts")
+    if dtype.kind not in "fbiu" and dtype.name != "bfloat16":
+        raise TypeError(f"{dtype} has no gradient here, and one is wanted: compute with real floating-point numbers")
     return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def floating(x: Any) -> Any:
+    """An array of floating-point numbers, of integers, a number or a list, too: integers would wrap around."""
+    x = x if is_array(x) else np.asarray(x)
+    return x.astype(float) if x.dtype.kind in "biu" else x
 
 
 def read_only(array: Any) -> Any:

@@ -82,8 +82,8 @@ class quietly(switched):
         return observer
 
     def __exit__(self, *error: Any) -> None:
-        np.seterr(**_mode.get().numpy_errors)
-        super().__exit__()
+        if (mode := self.leave()) is not None:
+            np.seterr(**mode.numpy_errors)
 
 
 class Anomaly(Observer):
@@ -105,7 +105,7 @@ class Anomaly(Observer):
                 f"{op.name} made {first_bad(bad)}{f' of output {i}' if op.several else ''}, out of finite numbers"
                 f"{operands(op, inputs, bad)}: {called(op, inputs, keywords, line)}"
             )
-        node = getattr(outs[0], "node", None) if outs else None
+        node = next((x.node for x in outs if getattr(x, "node", None) is not None), None)
         if node is not None:
             node = node.parents[0] if op.several else node
             on_the_way = "" if walked is None else f", in a rule of {self.called(walked)}"

@@ -14,7 +14,7 @@ from .arrays import device_of, is_array
 
 
 class DeviceError(TypeError):
-    """Operands live on different devices, or the device that was asked for is not there."""
+    """Operands live on different devices."""
 
 
 class AnomalyError(FloatingPointError):
@@ -37,22 +37,30 @@ def described(value: Any) -> str:
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
 
 
+def refuse_mixed(operation: str, arrays: dict, error: Exception) -> None:
+    """Raise a DeviceError, if the arrays (by name) live on different devices. NumPy's scalars live nowhere."""
+    places = {x: device_of(a) for x, a in arrays.items() if is_array(a) and not isinstance(a, np.generic)}
+    for b, there in places.items():
+        a, here = next(iter(places.items()))
+        if there != here:
+            raise DeviceError(
+                f"{operation}: {a} is on {here!r} and {b} on {there!r}, and nothing is copied between devices "
+                f"silently: move one, with .to({there!r}) or .to({here!r})"
+            ) from error
+
+
 def explain(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> NoReturn:
     """Raise the error of a primitive's forward again, of its kind, in the words of the operation that was called."""
     parameters = [p for p in op.signature.parameters if p not in keywords]
     names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else parameters
     given = {**dict(zip(names, inputs)), **keywords}
     arrays = {name: getattr(x, "_data", x) for name, x in given.items()}
-    places = {name: device_of(array) for name, array in arrays.items() if is_array(array) and array.ndim}
-    if len(set(places.values())) > 1 and not isinstance(error, IndexError):
-        (a, here), *others = places.items()
-        b, there = next(item for item in others if item[1] != here)
-        raise DeviceError(
-            f"{op.name}: {a} is on {here!r} and {b} on {there!r}, and nothing is copied between devices silently: "
-            f"move one, with .to({there!r}) or .to({here!r})"
-        ) from error
+    if not isinstance(error, IndexError):
+        refuse_mixed(op.name, arrays, error)
     kinds = (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, ValueError, TypeError)
     kind = next((kind for kind in kinds if isinstance(error, kind)), None)
+    if not (type(error) in kinds or type(error).__module__.startswith(("numpy", "cupy"))):
+        kind = None  # an exception of the user's own stays what it is
     came = [f"{name}: {described(x)}" for name, x in given.items()]
     came = f"{op.name}({', '.join(came if len(came) <= 8 else [*came[:6], '...', came[-1]])})"
     if kind is None:

@@ -33,8 +33,15 @@ class Observer:
 class Mode:
     """How calls of primitives are finished, in this thread or task, while it lasts."""
 
-    def __init__(self, before: Mode | None, records: bool | None = None, observer: Observer | None = None):
-        self.before = before
+    def __init__(
+        self, before: Mode | None, owner: switched, records: bool | None = None, observer: Observer | None = None
+    ):
+        self.before, self.owner, self.changes = before, owner, (records, observer)
+        self.settle()
+
+    def settle(self) -> None:
+        """What this mode does not say, the one before it says."""
+        (records, observer), before = self.changes, self.before
         self.records = records if records is not None else before.records if before else True
         self.observer = observer if observer is not None else before.observer if before else None
 
@@ -49,12 +56,25 @@ class switched:
         self.changes = changes
 
     def __enter__(self) -> Observer | None:
-        _mode.set(Mode(_mode.get(), **self.changes))
+        _mode.set(Mode(_mode.get(), self, **self.changes))
         return self.changes.get("observer")
 
     def __exit__(self, *error: Any) -> None:
-        mode = _mode.get()
-        _mode.set(mode.before if mode else None)
+        self.leave()
+
+    def leave(self) -> Mode | None:
+        """Take our mode out. It need not be the last one: a generator may have been left inside of its block."""
+        above, mode = [], _mode.get()
+        while mode is not None and mode.owner is not self:
+            above.append(mode)
+            mode = mode.before
+        if mode is not None and not above:
+            _mode.set(mode.before)
+        elif mode is not None:
+            above[-1].before = mode.before
+            for inner in reversed(above):
+                inner.settle()
+        return mode
 
     def __call__(self, function: Callable) -> Callable:
         if inspect.isasyncgenfunction(function):

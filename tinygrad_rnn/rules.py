@@ -4,12 +4,12 @@
     tanh.vjp(lambda g, out: g * (1 - out * out))           # keeps the output, not the input
 
 (PyTorch writes its formulas so, in ``derivatives.yaml``.) The names are read once, when the rules are registered; and
-from them three functions of a primitive are made, when first used. For multiply these are, with p for the entries of
-the inputs (None where no gradient is wanted) and k for what is kept:
+from them three functions of a primitive are made, when first used. For multiply these are, with p_ for the
+entries of the inputs (None where no gradient is wanted) and k for what is kept:
 
-    keep = lambda p, out, a, b: (b if p[0] is not None else None, a if p[1] is not None else None)
-    pull = lambda g, p, k: (rule_0(g, k[0]) if p[0] is not None else None, ...the same for 1)
-    lift = lambda k, node, p: (placed(k[0], p[1]), placed(k[1], p[0]))
+    keep = lambda p_, out, a, b: (b if p_[0] is not None else None, a if p_[1] is not None else None)
+    pull = lambda g, p_, k: (rule_0(g, k[0]) if p_[0] is not None else None, ...the same for 1)
+    lift = lambda k, node, p_: (placed(k[0], p_[1]), placed(k[1], p_[0]))
 
 ``keep`` picks what the rules need, ``pull`` runs them, and ``lift`` puts what was kept back on the tape, as tensors,
 when the walk itself is to be recorded.
@@ -45,9 +45,10 @@ def make_keep(op: Primitive) -> Callable:
              for p in op.signature.parameters.values()]  # fmt: skip
     arguments = str(inspect.Signature(plain))[1:-1]
     parts = [f"{part}{_if_wanted(op, [i for i, needs in enumerate(op.needs) if part in needs])}" for part in op.kept]
-    keep = eval(f"lambda p, out, {arguments}: ({''.join(part + ', ' for part in parts)})")
-    keep.__defaults__ = getattr(op.forward, "__defaults__", None)
-    keep.__kwdefaults__ = getattr(op.forward, "__kwdefaults__", None)
+    keep = eval(f"lambda p_, out, {arguments}: ({''.join(part + ', ' for part in parts)})")
+    defaults = [p for p in op.signature.parameters.values() if p.default is not p.empty]
+    keep.__defaults__ = tuple([p.default for p in defaults if p.kind is not p.KEYWORD_ONLY])
+    keep.__kwdefaults__ = {p.name: p.default for p in defaults if p.kind is p.KEYWORD_ONLY}
     missing = [i for i, rule in enumerate(op.rules) if rule is None]
     return refusing(op, missing, keep) if missing else keep
 
@@ -56,10 +57,17 @@ def make_pull(op: Primitive) -> Callable:
     """The gradients of the inputs, from that of the output."""
     calls = [f"rule_{i}({', '.join(['g', *[f'k[{op.kept.index(part)}]' for part in needs]])})"
              for i, needs in enumerate(op.needs)]  # fmt: skip
-    result = (
-        calls[0] if op.variadic else f"({''.join(f'{call}{_if_wanted(op, [i])}, ' for i, call in enumerate(calls))})"
-    )
-    return eval(f"lambda g, p, k: {result}", {f"rule_{i}": rule for i, rule in enumerate(op.rules)})
+    calls = [f"{call}{_if_wanted(op, [i])}" for i, call in enumerate(calls)]
+    result = f"for_each({calls[0]}, p_)" if op.variadic else f"({''.join(f'{call}, ' for call in calls)})"
+    names = {f"rule_{i}": rule for i, rule in enumerate(op.rules)} | {"for_each": for_each}
+    return eval(f"lambda g, p_, k: {result}", names)
+
+
+def for_each(gradients: Sequence, inputs: tuple) -> Sequence:
+    """What a joint rule returned, if it is a gradient for each input: the walker would not miss those left out."""
+    if len(gradients) != len(inputs):
+        raise ValueError(f"a joint rule returned {len(gradients)} gradients for {len(inputs)} inputs")
+    return gradients
 
 
 def make_lift(op: Primitive) -> Callable:
@@ -73,7 +81,7 @@ def _if_wanted(op: Primitive, rules: Sequence[int]) -> str:
     """One input is never recorded without a gradient; of several, only some may want one."""
     if len(op.inputs) == 1:
         return ""
-    return f" if {' or '.join(f'p[{i}] is not None' for i in rules)} else None"
+    return f" if {' or '.join(f'p_[{i}] is not None' for i in rules)} else None"
 
 
 def placed(value: Any, place: Any) -> Any:

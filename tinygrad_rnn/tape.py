@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import device_of, has_gradient, is_array, private, to_array
+from .arrays import device_of, has_gradient, is_array, operand, private, to_array
 from .errors import described, explain
 from .modes import Mode, _mode, enable_grad, is_recording
 from .rules import make_keep, make_lift, make_pull, needs_of
@@ -89,10 +89,17 @@ class Primitive:
         self.inputs = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)] or [
             p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
         ]
-        make = (
-            one_input if len(self.inputs) == 1 else two_inputs if len(parameters) == 2 and not several else any_inputs
-        )
-        self.call = any_inputs(self) if self.variadic else make(self)
+        positional = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+        if not self.inputs or (self.variadic and len(positional) > 1):
+            raise TypeError(f"{name}{signature}: expected inputs (x, /, ...) or (a, b), or *arrays and no other")
+        if taken := {"g", "out", "in_shape", "in_shapes", "p_"}.intersection(signature.parameters):
+            raise TypeError(
+                f"{name}: an argument cannot be called {min(taken)!r}: rules ask for something else by that"
+            )
+        form = {1: one_input, 2: two_inputs}.get(len(self.inputs), any_inputs)
+        if self.variadic or (form is two_inputs and (several or len(parameters) > 2)):
+            form = any_inputs
+        self.call = form(self)
         self.vjp(*[None for _ in self.inputs])
 
     def vjp(self, *rules: Callable | None) -> Callable:
@@ -157,8 +164,11 @@ def any_inputs(op: Primitive) -> Callable:
 def one_input(op: Primitive) -> Callable:
     """any_inputs, written out for one, and whatever else the forward takes: for speed alone."""
     forward, get_mode, noted = op.forward, _mode.get, note_several if op.several else note
+    alone = len(op.signature.parameters) == 1
 
     def call(x: Any, /, *rest: Any, **keywords: Any) -> Any:
+        if alone and (rest or keywords):  # a ufunc would take them: an array to write into, a mask
+            raise TypeError(f"{op.name}: takes {op.inputs[0]} alone, got also {[*map(described, rest), *keywords]}")
         if (mode := get_mode()) is not None:
             return finish(mode, op, (x, *rest), keywords)
         array, node = (x._data, x.node) if isinstance(x, Tensor) else (x, None)
@@ -184,19 +194,23 @@ def two_inputs(op: Primitive) -> Callable:
         if (mode := get_mode()) is not None:
             return finish(mode, op, (a, b), {})
         x, p, y, q = a, None, b, None
-        if isinstance(a, Tensor):
+        if of_a := isinstance(a, Tensor):
             x, p = a._data, a.node
-        if isinstance(b, Tensor):
+        if of_b := isinstance(b, Tensor):
             y, q = b._data, b.node
         try:
+            if of_a and not of_b and type(b) not in _PLAIN_OR_ARRAY:
+                y = operand(b)
+            elif of_b and not of_a and type(a) not in _PLAIN_OR_ARRAY:
+                x = operand(a)
             out = forward(x, y)
         except Exception as error:
             explain(error, op, (a, b), {})
         if p is None and q is None:
-            return out if x is a and y is b else constant(out, op)
-        if x is a and op.kept_inputs[0]:
+            return constant(out, op) if of_a or of_b else out
+        if not of_a and op.kept_inputs[0]:
             x = private(x)
-        if y is b and op.kept_inputs[1]:
+        if not of_b and op.kept_inputs[1]:
             y = private(y)
         parents = (p, q)
         return note(out, op, parents, op.keep(parents, out, x, y))
@@ -249,17 +263,22 @@ def settled(op: Primitive, values: Sequence, keywords: dict, wanted: bool | None
     else:
         return values, keywords
 
-    def settle(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if value.node is not None and wanted is not None:
-                raise TypeError(f"{op.name}: {described(value)} requires a gradient, and only {', '.join(op.inputs)} "
-                                "can have one; use x.detach() for a constant")  # fmt: skip
-            return value._data
-        if type(value) in (tuple, list):
-            return type(value)(map(settle, value))
-        return private(value) if wanted and is_array(value) else value
+    return (
+        tuple([settled_value(op, value, wanted) for value in values]),
+        {name: settled_value(op, value, wanted) for name, value in keywords.items()},
+    )
 
-    return tuple(map(settle, values)), {name: settle(value) for name, value in keywords.items()}
+
+def settled_value(op: Primitive, value: Any, wanted: bool | None) -> Any:
+    if isinstance(value, Tensor):
+        if value.node is not None and wanted is not None:
+            inputs = ", ".join(op.inputs)
+            raise TypeError(f"{op.name}: {described(value)} requires a gradient, and only {inputs} can have one; use "
+                            "x.detach() for a constant (and give inputs by position)")  # fmt: skip
+        return value._data
+    if type(value) in (tuple, list):
+        return type(value)([settled_value(op, v, wanted) for v in value])
+    return private(value) if wanted and is_array(value) else value
 
 
 _PLAIN = {int, float, bool, str, type(None), slice, type(...)}
@@ -283,7 +302,11 @@ def note_several(outs: tuple, op: Primitive, parents: tuple, kept: tuple) -> tup
         return constant(outs, op)
     shapes, dtypes = [out.shape for out in outs], [out.dtype for out in outs]
     source = (Node(op, parents, kept, shapes, dtypes),)
-    return tuple([Tensor(to_array(o), Output(op, source, i, shapes[i], dtypes[i])) for i, o in enumerate(outs)])
+    nodes = [
+        Output(op, source, i, shape, dtype) if dtype is FLOAT32 or dtype is FLOAT64 or has_gradient(dtype) else None
+        for i, (shape, dtype) in enumerate(zip(shapes, dtypes))
+    ]
+    return tuple([Tensor(to_array(out), node) for out, node in zip(outs, nodes)])
 
 
 def constant(out: Any, op: Primitive) -> Any:
@@ -299,13 +322,17 @@ def constant(out: Any, op: Primitive) -> Any:
 # Walking -------------------------------------------------------------------------------------------------------------
 
 
-def backward(output: Tensor, g: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
+def backward(output: Tensor, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
     """Add the gradient of output to the ``.grad`` of every leaf that it depends on.
+
+    With create_graph, a leaf's ``.grad`` is on the tape that leads to the leaf: a reference cycle, which only Python's
+    collector frees; :func:`gradients` makes none. Threads that add to the ``.grad`` of the same leaf must take turns.
 
     Args:
         output: a tensor; of one element, unless g is given.
         g: the gradient of the final result with regard to output, of its shape; 1 by default.
-        create_graph: record the walk itself, so that the gradients can be differentiated.
+        create_graph: record the walk itself, so that the gradients can be differentiated. Then a leaf holds its
+            gradient, that the tape, and that the leaf: a cycle, until ``x.grad = None``. (`gradients` makes none.)
         retain_graph: keep the entries for another walk; by default they are freed, unless create_graph is set.
 
     >>> import tinygrad_rnn as tg
@@ -318,15 +345,20 @@ def backward(output: Tensor, g: Any = None, create_graph: bool = False, retain_g
     found, owned = walk(output.node, reached(output.node), g, None, create_graph, retain_graph)
     for leaf, g in found.items():
         g = given(g, leaf in owned)
-        if leaf.grad is not None:
-            g = leaf.grad + g if create_graph else Tensor(leaf.grad._data + g._data)
+        if leaf.grad is not None and create_graph:
+            with enable_grad():  # in a no_grad block, too: the walk was recorded
+                g = leaf.grad + g
+        elif leaf.grad is not None:
+            g = Tensor(to_array(leaf.grad._data + g._data))
         leaf.grad = g
 
 
 def gradients(
-    output: Tensor, inputs: Any, g: Any = None, create_graph: bool = False, retain_graph: bool | None = None
+    output: Tensor, inputs: Any, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None
 ) -> Any:
     """The gradients of output with regard to inputs. Nothing else is computed, and nothing is accumulated.
+
+    The entries that were walked are freed, unless retain_graph or create_graph is set.
 
     Args:
         output: a tensor; of one element, unless g is given.
@@ -351,8 +383,10 @@ def gradients(
             raise ValueError(f"inputs[{i}]: expected a tensor that requires a gradient, got {described(x)}")
     g, nodes = seed(output, g, create_graph), {x.node for x in inputs}
     found, owned = walk(output.node, between(nodes, output.node), g, nodes, create_graph, retain_graph)
-    zeros = [None if x.node in found else Tensor(np.zeros_like(x._data)) for x in inputs]
-    results = [given(found[x.node], x.node in owned) if z is None else z for x, z in zip(inputs, zeros)]
+    results = []
+    for x in inputs:
+        results.append(given(found[x.node], x.node in owned) if x.node in found else Tensor(np.zeros_like(x._data)))
+        owned.discard(x.node)  # given away: whoever names it again gets a copy
     return results[0] if alone else results
 
 
@@ -481,16 +515,18 @@ def filled(gs: dict, node: Node) -> tuple:
 def fitted(d: Any, parent: Node) -> Any:
     """d summed over the axes that broadcasting added, and cast: a gradient is like what it is the gradient of."""
     shape, extra = parent.shape, d.ndim - len(parent.shape)
-    if d.shape == (1,) * extra + shape:  # a bias and a batch of one: nothing to sum
+    if d.shape != shape:
+        if d.shape != (1,) * extra + shape:  # else a bias and a batch of one: nothing to sum
+            if extra < 0 or any(n != m and m != 1 for n, m in zip(d.shape[extra:], shape)):
+                raise ValueError(f"a rule returned a gradient of shape {d.shape} for an input of shape {shape}")
+            axes = tuple([i for i, n in enumerate(d.shape) if n != 1 and (i < extra or n != shape[i - extra])])
+            d = d.sum(axis=axes, keepdims=True)
         d = d.reshape(shape)
-    elif d.shape != shape:
-        if extra < 0 or any(n != m and m != 1 for n, m in zip(d.shape[extra:], shape)):
-            raise ValueError(f"a rule returned a gradient of shape {d.shape} for an input of shape {shape}")
-        axes = tuple([i for i, n in enumerate(d.shape) if n != 1 and (i < extra or n != shape[i - extra])])
-        d = (d.sum(axis=axes, keepdims=True) if axes else d).reshape(shape)
     return d if d.dtype == parent.dtype else d.astype(parent.dtype)
 
 
 def given(g: Any, owned: bool) -> Tensor:
-    """A gradient as a tensor; copied, unless it is our own sum: a rule may have passed on an array that others hold."""
-    return g if isinstance(g, Tensor) else Tensor(to_array(g) if owned else to_array(g).copy())
+    """A gradient as a tensor of its own; copied, unless it is our own sum: others may hold the array of a rule."""
+    if isinstance(g, Tensor):  # on the tape: the entry is shared
+        return Tensor(g._data, g.node)
+    return Tensor(to_array(g) if owned else to_array(g).copy())

@@ -1,11 +1,12 @@
 """The tensor: an array, and the entry of the tape that made it.
 
 A tensor is a value: nothing changes it once it is made, so what the tape keeps can be shared, not copied. Its operators
-and most of its methods are the operations themselves; ``ops/__init__.py`` puts them here, as they are built on tensors.
+and most of its methods are the operations themselves; ``ops/methods.py`` puts them here, as they are built on tensors.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -104,14 +105,14 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if type(self.node) is not Leaf:
             raise RuntimeError("grad: only a tensor made with requires_grad=True has a gradient to set")
-        like = isinstance(value, Tensor) and (value.shape, value.dtype) == (self.shape, self.dtype)
-        if value is not None and not like:
+        kind = self.shape, self.dtype, self.device
+        if value is not None and not (isinstance(value, Tensor) and (value.shape, value.dtype, value.device) == kind):
             raise ValueError(f"grad: expected None or a {self.dtype} tensor of shape {self.shape}, got {value!r}")
         self.node.grad = value
 
-    def backward(self, g: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
+    def backward(self, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
         """Add the gradient of this tensor to the ``.grad`` of every leaf that it depends on. See :func:`backward`."""
-        backward(self, g, create_graph, retain_graph)
+        backward(self, g, create_graph=create_graph, retain_graph=retain_graph)
 
     # Python's and NumPy's protocols
 
@@ -136,7 +137,10 @@ class Tensor:
         return int(self._data)
 
     def __index__(self) -> int:
-        return self._data.__index__()
+        return operator.index(self._data)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else str(self)
 
     __hash__ = object.__hash__
 
@@ -169,7 +173,7 @@ class Tensor:
     def __dlpack__(self, **keywords: Any) -> Any:
         if self.node is not None:
             raise BufferError("a tensor that requires a gradient is not handed over silently: use x.detach()")
-        return self.data.__dlpack__(**keywords)
+        return self._data.copy().__dlpack__(**keywords)  # who gets it may write into it
 
     def __dlpack_device__(self) -> tuple:
         return self._data.__dlpack_device__()
@@ -179,7 +183,7 @@ class Tensor:
             raise RuntimeError("only tensors that were not computed can be copied or pickled: detach() it first")
         return tensor, (self._data, self.requires_grad)
 
-    if TYPE_CHECKING:  # what ops/__init__.py puts here
+    if TYPE_CHECKING:  # what ops/methods.py puts here
 
         def _operation(self, *args: Any, **keywords: Any) -> Tensor: ...
 

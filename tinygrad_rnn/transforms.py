@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import has_gradient, is_array
+from .arrays import device_of, has_gradient, is_array
 from .errors import described
 from .modes import enable_grad, is_recording
 from .ops import astype, positive, stack
@@ -257,7 +257,7 @@ def pulled(y: Tensor, g: Any, inputs: list[Tensor], create_graph: bool, retain_g
     """The gradients of y by inputs: zeros, where it does not depend on them."""
     if y.node is None:
         return [zeros_like(x, x.shape) for x in inputs]
-    return gradients(y, inputs, g, create_graph, retain_graph)
+    return gradients(y, inputs, g, create_graph=create_graph, retain_graph=retain_graph)
 
 
 def zeros_like(x: Tensor, shape: tuple) -> Tensor:
@@ -291,7 +291,8 @@ def one_alike(y: Tensor, g: Any, name: str) -> Tensor:
     if isinstance(g, (int, float)) and y.ndim == 0:
         g = np.full_like(y._data, g)
     data = getattr(g, "_data", g)
-    if not is_array(data) or data.shape != y.shape or not np.can_cast(data.dtype, y.dtype, "same_kind"):
+    like = is_array(data) and (data.shape, device_of(data)) == (y.shape, y.device)
+    if not like or not np.can_cast(data.dtype, y.dtype, "same_kind"):
         raise ValueError(f"{name}: expected {described(y)}, got {described(g)}")
     g = as_tensor(g, name)
     return g if g.dtype == y.dtype else astype(g, y.dtype)

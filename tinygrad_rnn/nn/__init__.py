@@ -1,17 +1,44 @@
 """Recurrent cells, the modules around them, and what trains them: all of it computed with the package's operations.
 
 No derivative is written here. A cell says what one step is (:class:`Cell`), :func:`scan` runs it over a sequence, and
-the tape that this leaves is the unrolled network: its gradient is back-propagation through time.
+the tape that this leaves is the unrolled network: its gradient is back-propagation through time. :class:`Recurrent`
+puts cells into layers and directions; wrappers such as :class:`Zoneout` change what any cell does.
 """
 
 from . import init
-from .cells import Cell, GRUCell, IRNNCell, LSTMCell, RNNCell
+from .cells import Cell, GRUCell, IRNNCell, LSTMCell, RNNCell, watching
+from .dropout import Dropout
+from .embedding import Embedding
+from .exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx
+from .layers import GRU, LSTM, RNN, LearnedState, Recurrent
 from .linear import Linear
-from .loss import cross_entropy, mse
+from .loss import binary_cross_entropy_with_logits, cross_entropy, huber, masked_mean, mse
+from .lstm import LSTM1997Cell, LSTMVariantCell, MinimalGatedCell
 from .module import Module, Parameter
+from .norm import LayerNorm
 from .recurrent import scan
+from .residual import DenseBlock, HighwayBlock, ResidualBlock
+from .sequential import Sequential
+from .summary import summary
+from .timescales import ClockworkCell, LeakyCell
+from .wrappers import (
+    Dense,
+    Dilated,
+    Highway,
+    LayerNormalized,
+    RecurrentDropout,
+    Residual,
+    TimeSkip,
+    VariationalDropout,
+    Wrapper,
+    Zoneout,
+)
 
 __all__ = [
-    "Cell", "GRUCell", "IRNNCell", "LSTMCell", "Linear", "Module", "Parameter", "RNNCell", "cross_entropy", "init",
-    "mse", "scan",
+    "GRU", "LSTM", "RNN", "Cell", "ClockworkCell", "Dense", "DenseBlock", "Dilated", "Dropout", "Embedding", "GRUCell",
+    "Highway", "HighwayBlock", "IRNNCell", "LSTM1997Cell", "LSTMCell", "LSTMVariantCell", "LayerNorm",
+    "LayerNormalized", "LeakyCell", "LearnedState", "Linear", "MinimalGatedCell", "Module", "Parameter", "RNNCell",
+    "Recurrent", "RecurrentDropout", "Residual", "ResidualBlock", "Sequential", "TimeSkip", "VariationalDropout",
+    "Wrapper", "Zoneout", "binary_cross_entropy_with_logits", "cross_entropy", "from_keras", "from_onnx", "from_torch",
+    "huber", "init", "masked_mean", "mse", "scan", "summary", "to_keras", "to_onnx", "watching",
 ]  # fmt: skip

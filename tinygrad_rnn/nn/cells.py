@@ -7,6 +7,10 @@ their names, shapes and order of gates.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,8 @@ from .init import identity, normal, uniform
 from .linear import linear
 from .module import Module, Parameter
 
+_seen: ContextVar[tuple[dict, tuple] | None] = ContextVar("seen", default=None)  # what is collected, and of whom
+
 
 class Cell(Module):
     """One step of a recurrence. A subclass says how large its state is, and writes ``step``.
@@ -28,21 +34,21 @@ class Cell(Module):
     of tensors. With ``input_size``, the inputs are checked to have that many features, in the parameters' dtype.
     Called as a function, ``y, state = cell(x, state)``, a cell checks what it is given; ``state=None`` is zeros.
 
-    The minimal gated unit (Zhou et al., 2016), an LSTM whose one gate both forgets and writes, is:
+    The update gate unit (Collins et al., 2017), which either keeps what it has or takes what is new, is:
 
     >>> from tinygrad_rnn import concatenate, nn
-    >>> class MinimalGatedCell(nn.Cell):
+    >>> class UpdateGateCell(nn.Cell):
     ...     def __init__(self, input_size, hidden_size, rng=None):
     ...         rng = np.random.default_rng(rng)
     ...         self.input_size, self.state_size = input_size, hidden_size
-    ...         self.forget = nn.Linear(input_size + hidden_size, hidden_size, rng=rng)
+    ...         self.gate = nn.Linear(input_size + hidden_size, hidden_size, rng=rng)
     ...         self.candidate = nn.Linear(input_size + hidden_size, hidden_size, rng=rng)
     ...     def step(self, x, h):
-    ...         f = sigmoid(self.forget(concatenate([x, h], axis=-1)))
-    ...         n = tanh(self.candidate(concatenate([x, f * h], axis=-1)))
-    ...         h = (1 - f) * h + f * n
+    ...         both = concatenate([x, h], axis=-1)
+    ...         z = sigmoid(self.gate(both))
+    ...         h = z * h + (1 - z) * tanh(self.candidate(both))
     ...         return h, h
-    >>> ys, h = nn.scan(MinimalGatedCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32))
+    >>> ys, h = nn.scan(UpdateGateCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32))
     >>> ys.shape, h.shape
     ((7, 2, 4), (2, 4))
     """
@@ -66,6 +72,14 @@ class Cell(Module):
         x = getattr(x, "_data", x)
         return trees.map(lambda size: Tensor(np.zeros_like(x, shape=(*x.shape[:-1], size))), self.state_size)
 
+    def watch(self, **named: Any) -> None:
+        """Show what a step has computed (its gates, say) to whoever is :func:`watching`; nobody is, as a rule."""
+        if (collecting := _seen.get()) is not None:
+            seen, cells = collecting
+            if not cells or self in cells:
+                for name, value in named.items():
+                    seen.setdefault(name, []).append(value)
+
     # Checks, once a call or a scan, not at every step: what is wrong is said in the cell's words, not a product's
 
     def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
@@ -80,7 +94,9 @@ class Cell(Module):
             return self._check_state(state, zeros, f"{type(self).__name__}: state")
         except ValueError as error:
             if self.state_names:
-                error.add_note(f"a state of {type(self).__name__} is {self.state_names}, each {described(zeros[0])}")
+                kinds = dict.fromkeys(map(described, zeros))
+                kinds = f"each {described(zeros[0])}" if len(kinds) == 1 else " and ".join(map(described, zeros))
+                error.add_note(f"a state of {type(self).__name__} is {self.state_names}, {kinds}")
             batches = {getattr(part, "shape", ())[:1] for part in trees.flatten(state)[0]}
             if xs is not None and batches == {xs.shape[:1]} != {xs.shape[1:2]}:
                 error.add_note(f"xs is {layout}: if yours is (batch, time, features), pass xs.swapaxes(0, 1)")
@@ -118,6 +134,41 @@ def pair(result: Any, name: str) -> tuple[Any, Any]:
     return result
 
 
+@contextmanager
+def watching(*cells: Cell) -> Iterator[dict[str, list]]:
+    """Collect what cells compute within their steps: the values of each name, in a list with an entry for each step.
+
+    Args:
+        cells: whose; all, if none is named.
+
+    What is collected is on the tape: it can be differentiated with regard to.
+
+    >>> from tinygrad_rnn import nn
+    >>> with watching() as seen:
+    ...     ys, h = nn.scan(nn.GRUCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32))
+    >>> list(seen), len(seen["z"]), seen["z"][0].shape
+    (['r', 'z', 'n'], 7, (2, 4))
+    """
+    seen: dict[str, list] = {}
+    token = _seen.set((seen, cells))
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
+
+
+ACTIVATIONS = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid, "linear": lambda x: x}
+
+
+def activation(function: str | Callable, name: str = "nonlinearity") -> Callable:
+    """The activation function of that name. (Cells keep the name: a module can be copied and pickled with it.)"""
+    if callable(function):
+        return function
+    if function not in ACTIVATIONS:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, ACTIVATIONS))} or a function, got {function!r}")
+    return ACTIVATIONS[function]
+
+
 class AffineCell(Cell):
     """A cell made of two affine maps, of the input and of the state, each for all its gates at once.
 
@@ -127,6 +178,7 @@ class AffineCell(Cell):
         bias: whether the maps have biases.
         rng: a seed, or a Generator, for the weights: uniform within ±1/√hidden_size, as PyTorch's are.
         dtype: of the weights.
+        fed_back: the number of features that are fed back, where they are not the units themselves.
 
     ``weight_ih`` is (gates · hidden_size, input_size), ``weight_hh`` (gates · hidden_size, hidden_size), ``bias_ih``
     and ``bias_hh`` (gates · hidden_size,): PyTorch's layout.
@@ -135,8 +187,9 @@ class AffineCell(Cell):
     gates = 1
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32
-    ):
+        self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32,
+        fed_back: int | None = None,
+    ):  # fmt: skip
         if input_size < 0 or hidden_size < 1:
             raise ValueError(f"input_size, hidden_size: expected at least 0 and 1, got {input_size} and {hidden_size}")
         self.input_size, self.hidden_size, self.state_size = input_size, hidden_size, hidden_size
@@ -145,7 +198,7 @@ class AffineCell(Cell):
         def weights(*shape: int) -> Parameter:
             return Parameter(uniform(shape, hidden_size**-0.5, rng, dtype))
 
-        self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, hidden_size)
+        self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, fed_back or hidden_size)
         self.bias_ih, self.bias_hh = (weights(rows), weights(rows)) if bias else (None, None)
 
     def of_input(self, x: Any) -> Any:
@@ -156,6 +209,12 @@ class AffineCell(Cell):
         """The affine map of the state, (..., gates · hidden_size)."""
         return linear(h, self.weight_hh, self.bias_hh)
 
+    def of_state_parts(self) -> list[tuple]:
+        """The same map in two, that of the last gate apart: the weight and the bias of each."""
+        cut = [(self.gates - 1) * self.hidden_size]
+        biases = (None, None) if self.bias_hh is None else split(self.bias_hh, cut)
+        return list(zip(split(self.weight_hh, cut), biases))
+
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + (", bias=False" if self.bias_ih is None else "")
 
@@ -163,30 +222,43 @@ class AffineCell(Cell):
 class RNNCell(AffineCell):
     """The simple recurrent cell (Elman, 1990).
 
-        h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+        h' = φ(W_ih x + b_ih + W_hh h + b_hh)
 
-    nonlinearity: ``"tanh"``, or ``"relu"``, which has no bound: see :class:`IRNNCell`. The others: :class:`AffineCell`.
+    nonlinearity: φ: ``"tanh"``; ``"relu"``, which has no bound: see :class:`IRNNCell`; ``"sigmoid"``; ``"linear"``: φ
+    is left out; or any function of a tensor. The others: :class:`AffineCell`. Elman's output layer, y = φ(V h + c), is
+    not part of the cell: apply a :class:`Linear` to all outputs at once.
+
+    >>> from tinygrad_rnn import nn
+    >>> cell, readout = RNNCell(3, 4, nonlinearity="sigmoid", rng=0), nn.Linear(4, 2, rng=1)
+    >>> ys, h = nn.scan(cell, np.ones((7, 5, 3), np.float32))
+    >>> readout(ys).shape
+    (7, 5, 2)
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **keywords: Any
-    ):
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str | Callable = "tanh",
+        **keywords: Any,
+    ):  # fmt: skip
+        activation(nonlinearity)
         super().__init__(input_size, hidden_size, bias, **keywords)
         self.nonlinearity = nonlinearity
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
-        activation = tanh if self.nonlinearity == "tanh" else relu
-        h = activation(self.of_input(x) + self.of_state(h))
+        h = activation(self.nonlinearity)(self.of_input(x) + self.of_state(h))
         return h, h
 
 
 class IRNNCell(RNNCell):
     """The simple cell with relu, its recurrent matrix the identity at first (Le, Jaitly and Hinton, 2015).
 
+        h' = relu(W_ih x + b_ih + W_hh h + b_hh)
+
     So it starts as a sum of what it has seen, and a gradient passes back through it unchanged. The biases are 0, and
     the input's weights normal with the standard deviation std (by default the paper's).
+
+    >>> cell = IRNNCell(2, 3, rng=0)
+    >>> cell(np.zeros((1, 2), np.float32), np.array([[1, 0, 2]], np.float32))[1]
+    tensor([[1., 0., 2.]], float32, from=relu)
     """
 
     def __init__(
@@ -201,20 +273,28 @@ class IRNNCell(RNNCell):
 
 
 class GRUCell(AffineCell):
-    """The gated recurrent unit (Cho et al., 2014).
+    """The gated recurrent unit (Cho et al., 2014), in the four ways in which it is written.
 
         r = σ(W_ir x + b_ir + W_hr h + b_hr)             z = σ(W_iz x + b_iz + W_hz h + b_hz)
-        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))    h' = (1 - z) * n + z * h
+        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))    h' = n + z * (h - n) = (1 - z) * n + z * h
 
-    The rows of the weights are r, z, n, as PyTorch's. ``reset_after=False``: the reset gate acts before the product, as
-    in the paper, n = tanh(W_in x + b_in + W_hn (r * h) + b_hn). The other arguments are :class:`AffineCell`'s.
+    Args:
+        reset_after: where the reset gate acts: after the product, as above and in PyTorch; or (False) before it, as in
+            the paper, n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
+        update_gate: what z = 1 means: it ``"keeps"`` the state, as above and in PyTorch; or it ``"overwrites"`` it, as
+            in many lectures, h' = h + z * (n - h). See :meth:`with_update_gate`.
+
+    The rows of the weights are r, z, n, as PyTorch's. The other arguments are :class:`AffineCell`'s.
     """
 
     gates = 3
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, reset_after: bool = True, **keywords: Any):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, reset_after: bool = True,
+        update_gate: str = "keeps", **keywords: Any,
+    ):  # fmt: skip
         super().__init__(input_size, hidden_size, bias, **keywords)
-        self.reset_after = reset_after
+        self.reset_after, self.update_gate = reset_after, checked_meaning(update_gate)
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
         cut = [2 * self.hidden_size]
@@ -224,12 +304,35 @@ class GRUCell(AffineCell):
             r, z = split(sigmoid(x_rz + h_rz), 2, axis=-1)
             n = tanh(x_n + r * h_n)
         else:
-            weight_rz, weight_n = split(self.weight_hh, cut)
-            bias_rz, bias_n = (None, None) if self.bias_hh is None else split(self.bias_hh, cut)
-            r, z = split(sigmoid(x_rz + linear(h, weight_rz, bias_rz)), 2, axis=-1)
-            n = tanh(x_n + linear(r * h, weight_n, bias_n))
-        h = n + z * (h - n)
+            of_rz, of_n = self.of_state_parts()
+            r, z = split(sigmoid(x_rz + linear(h, *of_rz)), 2, axis=-1)
+            n = tanh(x_n + linear(r * h, *of_n))
+        self.watch(r=r, z=z, n=n)
+        h = n + z * (h - n) if self.update_gate == "keeps" else h + z * (n - h)
         return h, h
+
+    def with_update_gate(self, meaning: str) -> GRUCell:
+        """A copy that computes the same, with an update gate of that meaning: as 1 - σ(a) = σ(-a), z's weights negated.
+
+        >>> theirs = GRUCell(3, 4, update_gate="overwrites", rng=0, dtype=np.float64)
+        >>> x, h = np.ones((2, 3)), np.ones((2, 4))
+        >>> np.allclose(theirs(x, h)[0].data, theirs.with_update_gate("keeps")(x, h)[0].data, atol=1e-15, rtol=0)
+        True
+        """
+        cell = copy.deepcopy(self)
+        if checked_meaning(meaning) != self.update_gate:
+            cell.update_gate = meaning
+            for p in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh):
+                if p is not None:
+                    r, z, n = np.split(p.data, 3)
+                    p.data = np.concatenate([r, -z, n])
+        return cell
+
+
+def checked_meaning(update_gate: str) -> str:
+    if update_gate not in ("keeps", "overwrites"):
+        raise ValueError(f"update_gate: expected 'keeps' or 'overwrites', got {update_gate!r}")
+    return update_gate
 
 
 class LSTMCell(AffineCell):
@@ -239,19 +342,60 @@ class LSTMCell(AffineCell):
         g = tanh(W_ig x + b_ig + W_hg h + b_hg)    o = σ(W_io x + b_io + W_ho h + b_ho)
         c' = f * c + i * g                         h' = o * tanh(c')
 
-    The rows of the weights are i, f, g, o, as PyTorch's. The state is (h, c). The arguments are :class:`AffineCell`'s.
+    Args:
+        proj_size: if not 0, the output is projected to so many features, h' = W_hr (o * tanh(c')), which are fed back
+            (Sak et al., 2014). ``weight_hr`` is (proj_size, hidden_size).
+        forget_bias: what b_if is at first, where b_hf is 0 then; 1 lets the cell remember from the start (Gers et al.,
+            2000; Jozefowicz et al., 2015). None: random, like the other biases.
+        forget_identity: whether W_hf is the identity at first.
+
+    The rows of the weights are i, f, g, o, as PyTorch's. The state is (h, c). The others are :class:`AffineCell`'s.
+
+    >>> cell = LSTMCell(3, 4, proj_size=2, forget_bias=1.0, rng=0)
+    >>> y, (h, c) = cell(np.ones((5, 3), np.float32))
+    >>> y.shape, h.shape, c.shape
+    ((5, 2), (5, 2), (5, 4))
     """
 
-    gates = 4
+    gates, rows = 4, "ifgo"
     state_names = "(h, c)"
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **keywords: Any):
-        super().__init__(input_size, hidden_size, bias, **keywords)
-        self.state_size = (hidden_size, hidden_size)
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, proj_size: int = 0,
+        forget_bias: float | None = None, forget_identity: bool = False, rng: Any = None, dtype: Any = np.float32,
+    ):  # fmt: skip
+        rng = np.random.default_rng(rng)
+        if proj_size and not 0 < proj_size < hidden_size:
+            raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, or 0 for none, got {proj_size}")
+        if forget_bias is not None and not (bias and "f" in self.rows):
+            raise ValueError("forget_bias: expected a forget gate with a bias, and there is none here")
+        if forget_identity and (proj_size or "f" not in self.rows):
+            raise ValueError("forget_identity: expected a square matrix W_hf, and there is none here")
+        super().__init__(input_size, hidden_size, bias, fed_back=proj_size, rng=rng, dtype=dtype)
+        self.state_size = (proj_size or hidden_size, hidden_size)
+        self.weight_hr = None
+        if proj_size:
+            self.weight_hr = Parameter(uniform((proj_size, hidden_size), hidden_size**-0.5, rng, dtype))
+        if forget_bias is not None:
+            self._set_forget(self.bias_ih, forget_bias)
+            self._set_forget(self.bias_hh, 0)
+        if forget_identity:
+            self._set_forget(self.weight_hh, np.eye(hidden_size))
+
+    def _set_forget(self, p: Parameter, value: Any) -> None:
+        first, array = self.rows.index("f") * self.hidden_size, p.data.copy()
+        array[first : first + self.hidden_size] = value
+        p.data = array
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
         h, c = state
         i, f, g, o = split(self.of_input(x) + self.of_state(h), 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(c)
+        i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+        c = f * c + i * g
+        h = self.projected(o * tanh(c))
+        self.watch(i=i, f=f, g=g, o=o, c=c)
         return h, (h, c)
+
+    def projected(self, h: Any) -> Any:
+        """The output of the units: what is fed back, and put out."""
+        return h if self.weight_hr is None else linear(h, self.weight_hr)

@@ -7,9 +7,12 @@ layers different weights, make one Generator, and hand it to all of them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+from ..errors import described
 
 
 def uniform(shape: tuple, bound: float, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
@@ -54,3 +57,111 @@ def identity(shape: tuple, gain: float = 1.0, dtype: Any = np.float32) -> np.nda
            [0., 1.]], dtype=float32)
     """
     return (gain * np.eye(*shape)).astype(dtype)
+
+
+# By the number of connections -----------------------------------------------------------------------------------------
+
+
+def xavier_uniform(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
+    """Numbers of the variance 2 gain² / (fan_in + fan_out), evenly drawn (Glorot and Bengio, 2010).
+
+    For a weight (out, in, ...): a unit has fan_in = in · ... inputs, an input goes to fan_out = out · ... units. Of
+    the weights of several gates in one matrix, make one part a gate, as each is a matrix of its own.
+
+    >>> float(abs(xavier_uniform((3, 3), rng=0)).max()) <= 1
+    True
+    """
+    fan_in, fan_out = _fans(shape)
+    return uniform(shape, gain * (6 / (fan_in + fan_out)) ** 0.5, rng, dtype)
+
+
+def xavier_normal(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
+    """As :func:`xavier_uniform`, but normally distributed."""
+    fan_in, fan_out = _fans(shape)
+    return normal(shape, gain * (2 / (fan_in + fan_out)) ** 0.5, rng, dtype)
+
+
+def kaiming_uniform(
+    shape: tuple, gain: float = 2**0.5, mode: str = "fan_in", rng: Any = None, dtype: Any = np.float32
+) -> np.ndarray:
+    """Numbers of the variance gain² / fan, evenly drawn; the gain of relu is √2 (He et al., 2015).
+
+    mode: ``"fan_in"`` keeps the size of what goes forward, ``"fan_out"`` of the gradients that come back; see
+    :func:`xavier_uniform`.
+
+    >>> float(abs(kaiming_uniform((100, 6), rng=0)).max()) <= 1
+    True
+    """
+    return uniform(shape, gain * (3 / _fan(shape, mode)) ** 0.5, rng, dtype)
+
+
+def kaiming_normal(
+    shape: tuple, gain: float = 2**0.5, mode: str = "fan_in", rng: Any = None, dtype: Any = np.float32
+) -> np.ndarray:
+    """As :func:`kaiming_uniform`, but normally distributed."""
+    return normal(shape, gain * (1 / _fan(shape, mode)) ** 0.5, rng, dtype)
+
+
+def _fans(shape: tuple) -> tuple[int, int]:
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"shape: expected (out, in, ...), which has connections, got {shape}")
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _fan(shape: tuple, mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode: expected 'fan_in' or 'fan_out', got {mode!r}")
+    return _fans(shape)[mode == "fan_out"]
+
+
+# By what a matrix does when it is applied again and again -------------------------------------------------------------
+
+
+def with_spectral_radius(weight: np.ndarray, radius: float) -> np.ndarray:
+    """A square matrix, scaled so that the largest of its eigenvalues has the size radius.
+
+    That is what decides whether a state grows or fades when it is multiplied by the matrix at every step.
+
+    Raises:
+        ValueError: all eigenvalues are 0, so that no factor helps: of a matrix of zeros, or one whose connections have
+            no cycle, as few of them may not (each state is forgotten after some steps).
+
+    >>> w = with_spectral_radius(np.array([[0.0, 4.0], [1.0, 0.0]]), 0.5)
+    >>> w
+    array([[0.  , 1.  ],
+           [0.25, 0.  ]])
+    """
+    exact = _matrix(weight, radius, "radius")
+    if exact.shape[0] != exact.shape[1]:
+        raise ValueError(f"weight: expected a square matrix, got {exact.shape}")
+    now = np.abs(np.linalg.eigvals(exact)).max()
+    if now <= len(exact) * np.finfo(float).eps * np.linalg.norm(exact):
+        raise ValueError("weight: all of its eigenvalues are 0, and remain so whatever it is multiplied by: draw it "
+                         "with more connections, or from another seed")  # fmt: skip
+    return (exact * (radius / now)).astype(weight.dtype)
+
+
+def with_spectral_norm(weight: np.ndarray, norm: float) -> np.ndarray:
+    """A matrix, scaled so that its largest singular value is norm: no vector grows by more than that.
+
+    >>> with_spectral_norm(np.array([[0.0, 4.0], [1.0, 0.0]]), 0.5)
+    array([[0.   , 0.5  ],
+           [0.125, 0.   ]])
+    """
+    exact = _matrix(weight, norm, "norm")
+    now = np.linalg.norm(exact, 2)
+    if not now:
+        raise ValueError("weight: it is 0, and remains so whatever it is multiplied by: draw it with more connections")
+    return (exact * (norm / now)).astype(weight.dtype)
+
+
+def _matrix(weight: np.ndarray, size: float, name: str) -> np.ndarray:
+    """The matrix in float64, checked; and so is the size that it shall have."""
+    if not 0 <= size < math.inf:
+        raise ValueError(f"{name}: expected a finite number, not below 0, got {size!r}")
+    if not isinstance(weight, np.ndarray) or weight.ndim != 2 or not weight.size or weight.dtype.kind != "f":
+        raise ValueError(f"weight: expected a matrix of floating-point numbers on the CPU, got {described(weight)}")
+    if not np.isfinite(weight).all():
+        raise ValueError("weight: expected finite numbers, got NaN or an infinity among them")
+    return weight.astype(np.float64)

@@ -1,44 +1,173 @@
-"""Losses: how far from its target a prediction is, as one number."""
+"""Losses: how far from its target a prediction is, as one number.
+
+All of them take the same last arguments. ``reduction`` says what becomes of the losses of the elements: their
+``"mean"``, their ``"sum"``, or ``"none"``: they are returned as they are. Of padded sequences, time first, ``lengths``
+or ``mask`` say what counts, as they do for :func:`scan`: what does not has the loss 0 and a gradient of exactly 0,
+whatever is there (even NaN), and a mean is one of the rest alone; 0, if nothing is left. A mask has the first axes of
+the losses: (time, batch), or (batch,) where there is no time.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import device_of
+import numpy as np
+
+from ..arrays import device_of, is_array, move
 from ..errors import described
-from ..ops import expand_dims, log_softmax, mean, square, take_along_axis
+from ..ops import clip, expand_dims, log_softmax, mean, softplus, square, squeeze, sum, take_along_axis, where
+from .recurrent import checked_lengths
 
 
-def cross_entropy(logits: Any, targets: Any) -> Any:
-    """The mean of -log(softmax(logits)[target]), safe for logits of any size.
+def cross_entropy(
+    logits: Any, targets: Any, *, ignore_index: int | None = None, label_smoothing: float = 0.0, lengths: Any = None,
+    mask: Any = None, reduction: str = "mean",
+) -> Any:  # fmt: skip
+    """-log(softmax(logits)[target]), safe for logits of any size.
 
     Args:
         logits: (..., classes).
         targets: the right classes, integers from 0, of the shape of logits without its last axis. On the CPU they
             are checked to be in range.
+        ignore_index: a target that does not count, as if masked.
+        label_smoothing: from 0 to 1: the share of a target that is spread evenly over all classes (Szegedy et al.,
+            2016).
 
-    >>> import numpy as np
     >>> float(cross_entropy(np.array([[0.0, 0.0], [1000.0, 0.0]]), np.array([0, 0])))  # log(2) / 2
     0.34657359027997264
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
     targets = getattr(targets, "_data", targets)
-    if targets.shape != logits.shape[:-1] or targets.dtype.kind not in "iu":
+    if not is_array(targets) or targets.shape != logits.shape[:-1] or targets.dtype.kind not in "iu":
         raise ValueError(f"targets: expected integers of shape {logits.shape[:-1]}, one for each row of logits "
                          f"{logits.shape}; got {described(targets)}")  # fmt: skip
-    classes = logits.shape[-1]
+    counted = what_counts(targets, lengths, mask)
+    if ignore_index is not None:
+        counted = (targets != ignore_index) & (True if counted is None else counted)
+    targets, classes = targets if counted is None else np.where(counted, targets, 0), logits.shape[-1]
     if targets.size and device_of(targets) == "cpu" and not 0 <= targets.min() <= targets.max() < classes:
         raise ValueError(f"targets: expected classes 0 to {classes - 1}, got {targets.min()} to {targets.max()}")
-    right = take_along_axis(log_softmax(logits, axis=-1), expand_dims(targets, -1), axis=-1)
-    return -mean(right)
+    log_p = log_softmax(shielded(logits, counted), axis=-1)
+    losses = -squeeze(take_along_axis(log_p, expand_dims(targets, -1), axis=-1), -1)
+    if label_smoothing:
+        losses = (1 - label_smoothing) * losses - label_smoothing * mean(log_p, axis=-1)
+    return reduced(losses, counted, reduction)
 
 
-def mse(prediction: Any, target: Any) -> Any:
-    """The mean of (prediction - target)², which must be of one shape: nothing is broadcast.
+def binary_cross_entropy_with_logits(
+    logits: Any, targets: Any, *, lengths: Any = None, mask: Any = None, reduction: str = "mean"
+) -> Any:
+    """-t · log(σ(x)) - (1 - t) · log(1 - σ(x)) of logits x and targets t, safe for logits of any size.
 
-    >>> import numpy as np
+    Args:
+        logits: of any shape.
+        targets: of the same shape: probabilities from 0 to 1 (which is checked on the CPU), or booleans.
+
+    >>> float(binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([True, True])))  # log(2) / 2
+    0.34657359027997264
+    """
+    if is_array(targets) and targets.dtype.kind in "biu":
+        targets = targets.astype(logits.dtype)
+    x, t, counted = paired(logits, targets, lengths, mask, names=("logits", "targets"))
+    values = getattr(t, "_data", t)
+    if values.size and device_of(values) == "cpu" and not 0 <= values.min() <= values.max() <= 1:
+        raise ValueError(f"targets: expected numbers from 0 to 1, got {values.min()} to {values.max()}")
+    return reduced(t * softplus(-x) + (1 - t) * softplus(x), counted, reduction)
+
+
+def mse(prediction: Any, target: Any, *, lengths: Any = None, mask: Any = None, reduction: str = "mean") -> Any:
+    """(prediction - target)², which must be of one shape and dtype: nothing is broadcast.
+
     >>> float(mse(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
-    if prediction.shape != target.shape:
-        raise ValueError(f"target: expected shape {prediction.shape}, like the prediction, got {target.shape}")
-    return mean(square(prediction - target))
+    prediction, target, counted = paired(prediction, target, lengths, mask)
+    return reduced(square(prediction - target), counted, reduction)
+
+
+def huber(
+    prediction: Any, target: Any, delta: float = 1.0, *, lengths: Any = None, mask: Any = None, reduction: str = "mean"
+) -> Any:
+    """Half the square of d = prediction - target, up to delta; a straight line from there on (Huber, 1964).
+
+        d² / 2 where -delta < d < delta        delta · (|d| - delta / 2) elsewhere
+
+    So no outlier has a gradient of more than delta.
+
+    >>> float(huber(np.array([1.0, 9.0]), np.array([0.0, 0.0]), reduction="sum"))  # 1/2 + 8.5
+    9.0
+    """
+    if not delta > 0:
+        raise ValueError(f"delta: expected a number above 0, got {delta!r}")
+    prediction, target, counted = paired(prediction, target, lengths, mask)
+    distance = prediction - target
+    near = clip(distance, -delta, delta)
+    return reduced(near * (distance - 0.5 * near), counted, reduction)
+
+
+def masked_mean(values: Any, *, lengths: Any = None, mask: Any = None) -> Any:
+    """The mean of what counts, for losses of one's own.
+
+    The rest gets a gradient of exactly 0. (But if NaN went into the values, the rules of what came before can make NaN
+    of that. The losses that take a mask themselves see to it.)
+
+    >>> float(masked_mean(np.array([[1.0, 2.0], [5.0, np.nan]]), lengths=np.array([2, 1])))
+    2.6666666666666665
+    """
+    return reduced(values, what_counts(values, lengths, mask), "mean")
+
+
+# What they share ------------------------------------------------------------------------------------------------------
+
+
+def paired(
+    prediction: Any, target: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("prediction", "target")
+) -> tuple[Any, Any, Any]:
+    """Prediction and target, checked to be alike, 0 where they do not count; and what counts."""
+    ours, theirs = names
+    if getattr(target, "shape", None) != prediction.shape:
+        got = getattr(target, "shape", type(target).__name__)
+        raise ValueError(f"{theirs}: expected shape {prediction.shape}, like the {ours}, got {got}")
+    if target.dtype != prediction.dtype:
+        raise TypeError(f"{theirs}: expected {prediction.dtype}, like the {ours}, got {target.dtype}: convert one, "
+                        f"with astype({prediction.dtype.name!r})")  # fmt: skip
+    counted = what_counts(prediction, lengths, mask)
+    return shielded(prediction, counted), shielded(target, counted), counted
+
+
+def what_counts(values: Any, lengths: Any, mask: Any) -> Any:
+    """A mask that has the first axes of values, on their device, from lengths or a mask; None if all of it counts."""
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths, mask: expected one of them, got both: a mask says what lengths say, too")
+    if lengths is not None:
+        if len(values.shape) < 2:
+            raise ValueError(f"lengths: expected losses (time, batch, ...), got shape {values.shape}")
+        mask = np.arange(values.shape[0])[:, None] < checked_lengths(lengths, *values.shape[:2])
+    if mask is None:
+        return None
+    mask = getattr(mask, "_data", mask)
+    if not is_array(mask) or mask.dtype != bool or mask.shape != values.shape[: mask.ndim]:
+        raise ValueError(f"mask: expected booleans with the first axes of {values.shape}, got {described(mask)}")
+    return move(mask, device_of(getattr(values, "_data", values)))
+
+
+def shielded(values: Any, counted: Any) -> Any:
+    """The values, 0 where they do not count: nothing flows to or from there."""
+    if counted is None:
+        return values
+    return where(counted.reshape(counted.shape + (1,) * (len(values.shape) - counted.ndim)), values, 0)
+
+
+def reduced(losses: Any, counted: Any, reduction: str) -> Any:
+    """What is returned of the losses of all elements."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    losses = shielded(losses, counted)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return sum(losses)
+    if counted is None:
+        return mean(losses)
+    return mean(losses) * (counted.size / np.maximum(counted.sum(), 1)).astype(losses.dtype)

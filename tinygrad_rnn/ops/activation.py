@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import is_array
+from ..arrays import floating
 from ..tape import primitive
 from .elementwise import add, exp, multiply, square, tanh, where
 
@@ -27,19 +27,11 @@ def sigmoid(x):
     >>> sigmoid(np.array([-20.0, 0.0, 20.0]))
     array([2.06115362e-09, 5.00000000e-01, 9.99999998e-01])
     """
-    if not is_array(x) or x.dtype.kind != "f":
-        x = x.astype(float) if is_array(x) else np.asarray(x, float)
-    one, largest = _sigmoid_constants(type(x), x.dtype)
-    out = np.exp(np.minimum(-x, largest))
-    out += one
-    return one / out
-
-
-@functools.cache
-def _sigmoid_constants(kind: type, dtype: Any) -> tuple:
-    """1, and the largest whole number whose exp is finite. NumPy is fastest with arrays, CuPy wants scalars."""
-    constants = dtype.type(1), dtype.type(math.floor(math.log(float(np.finfo(dtype).max))))
-    return tuple(map(np.asarray, constants)) if kind is np.ndarray else constants
+    x = floating(x)
+    with np.errstate(over="ignore"):  # exp(-x) may be infinite, and its reciprocal 0: as it should be
+        out = np.exp(-x)
+    out += 1
+    return np.reciprocal(out)
 
 
 @primitive
@@ -89,7 +81,7 @@ def log_sigmoid(x):
     >>> log_sigmoid(np.array([0.0, -1000.0]))
     array([-6.93147181e-01, -1.00000000e+03])
     """
-    return -np.logaddexp(-x, 0)
+    return -np.logaddexp(-floating(x), 0)
 
 
 sigmoid.vjp(lambda g, out: g * (out - out * out))
@@ -130,6 +122,9 @@ def erf(x):
     >>> erf(np.array([0.0, 1.0]))
     array([0.        , 0.84270079])
     """
+    x = floating(x)
+    if x.dtype == np.float16:  # too narrow for the polynomials
+        return erf.op.forward(x.astype(np.float32)).astype(np.float16)
     size = np.absolute(x)
     near, middle, far = np.minimum(size, 0.46875), np.clip(size, 0.46875, 4), np.clip(size, 4, 6)
     inverse = 1 / (far * far)

@@ -7,7 +7,8 @@ sums the gradients back, and no rule mentions it. Everything takes arrays or ten
 Two things hold throughout. At a kink the rule is the one that PyTorch's documentation states: the sub-gradient of least
 norm. And where a derivative divides by 0 (of roots, logarithms, powers, quotients), a gradient of exactly 0 stays 0
 (:func:`quotient`), so that ``where`` shields what it does not select: ``where(x > 0, sqrt(x), 0)`` has the gradient 0
-at 0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN.)
+at 0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN. And what is 0
+only because another factor is, as in ``sqrt(x) ** 2`` at 0, gets the gradient 0 where PyTorch's is NaN.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import device_of, move
+from ..errors import refuse_mixed
 from ..tape import primitive
 from ..tensor import Tensor
 
@@ -78,7 +80,7 @@ def quotient(a, b):
     array([0.  , 0.25])
     """
     if isinstance(b, (int, float)):
-        b = getattr(a, "dtype", np.dtype(float)).type(b)  # np.where would make a float64 of two Python numbers
+        b = np.result_type(a, b).type(b)  # np.where would make a float64 of two Python numbers
     return np.divide(a, np.where(a == 0, 1, b))
 
 
@@ -194,11 +196,18 @@ def hypot(a, b):
     """
 
 
+def as_floating(x: Any, g: Any) -> Any:
+    """x, in the dtype of g if it is an array of integers: their arithmetic would wrap, or be of low precision."""
+    return x if isinstance(x, (int, float)) or x.dtype.kind == "f" else x.astype(g.dtype)
+
+
 def _slope_in_base(g: Any, a: Any, b: Any) -> Any:
     """g · b · a ** (b - 1), with the power of a below the line where b < 1: there it may be a division by 0."""
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b >= 1 else quotient(g * b, a ** (1 - b))
-    return quotient(g * b * a ** maximum(b - 1, 0), a ** maximum(1 - b, 0))
+    a, b = as_floating(a, g), as_floating(b, g)
+    c = where((a == 0) & (b == 0), 1, b)  # a ** 0 is flat at 0, too
+    return quotient(g * b * a ** maximum(c - 1, 0), a ** maximum(1 - c, 0))
 
 
 def _log_of_base(a: Any) -> Any:
@@ -208,7 +217,7 @@ def _log_of_base(a: Any) -> Any:
     return log(where(a == 0, 1, a))
 
 
-power.vjp(_slope_in_base, lambda g, a, out: g * out * _log_of_base(a))
+power.vjp(_slope_in_base, lambda g, a, out: g * out * _log_of_base(as_floating(a, g)))
 square.vjp(lambda g, x: g * (2 * x))
 sqrt.vjp(lambda g, out: quotient(g, 2 * out))
 cbrt.vjp(lambda g, out: quotient(g, 3 * out * out))
@@ -291,9 +300,9 @@ def logaddexp(a, b):
     """
 
 
-def _share(g: Any, a: Any, out: Any) -> Any:
-    """g · exp(a - out): how much of the sum exp(out) is exp(a)."""
-    return g * exp(a - where(out == -math.inf, 0, out))
+def _share(g: Any, a: Any, b: Any, out: Any) -> Any:
+    """How much of the sum exp(a) + exp(b) is exp(a), the logistic function of a - b; of nothing, nothing."""
+    return g * where(out == -math.inf, 0, 0.5 + 0.5 * tanh(0.5 * (a - where(out == -math.inf, 0, b))))
 
 
 exp.vjp(lambda g, out: g * out)
@@ -303,7 +312,7 @@ log.vjp(lambda g, x: quotient(g, x))
 log2.vjp(lambda g, x: quotient(g, x * math.log(2)))
 log10.vjp(lambda g, x: quotient(g, x * math.log(10)))
 log1p.vjp(lambda g, x: quotient(g, 1 + x))
-logaddexp.vjp(_share, lambda g, b, out: _share(g, b, out))
+logaddexp.vjp(_share, lambda g, a, b, out: _share(g, b, a, out))
 
 
 # Angles ---------------------------------------------------------------------------------------------------------------
@@ -426,13 +435,19 @@ def arctanh(x):
     """
 
 
+def _turn(g: Any, x: Any, y: Any) -> Any:
+    """g · x / (x² + y²), without overflow."""
+    r = hypot(x, y)
+    return quotient(g * quotient(x, r), r)
+
+
 sin.vjp(lambda g, x: g * cos(x))
 cos.vjp(lambda g, x: -g * sin(x))
 tan.vjp(lambda g, out: g * (1 + out * out))
-arcsin.vjp(lambda g, x: quotient(g, sqrt(1 - x * x)))
-arccos.vjp(lambda g, x: -quotient(g, sqrt(1 - x * x)))
+arcsin.vjp(lambda g, x: quotient(g, sqrt((1 - x) * (1 + x))))  # 1 - x² would lose its digits near ±1
+arccos.vjp(lambda g, x: -quotient(g, sqrt((1 - x) * (1 + x))))
 arctan.vjp(lambda g, x: g / (1 + x * x))
-arctan2.vjp(lambda g, y, x: quotient(g * x, x * x + y * y), lambda g, y, x: -quotient(g * y, x * x + y * y))
+arctan2.vjp(lambda g, y, x: _turn(g, x, y), lambda g, y, x: -_turn(g, y, x))
 sinh.vjp(lambda g, x: g * cosh(x))
 cosh.vjp(lambda g, x: g * sinh(x))
 tanh.vjp(lambda g, out: g - g * out * out)  # g · (1 - out²); a Python scalar would cost NumPy as much as a product
@@ -604,7 +619,12 @@ def _plain(ufunc: Callable) -> Callable:
     """The function on the values of tensors."""
 
     def compare(*inputs: Any) -> Any:
-        return ufunc(*[x._data if isinstance(x, Tensor) else x for x in inputs])
+        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        try:
+            return ufunc(*arrays)
+        except TypeError as error:
+            refuse_mixed(ufunc.__name__, dict(zip("ab", arrays)), error)
+            raise
 
     compare.__name__, compare.__doc__ = ufunc.__name__, f"``np.{ufunc.__name__}``, as a plain array."
     return compare

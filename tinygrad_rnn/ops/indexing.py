@@ -190,7 +190,7 @@ def check_value(v: Any, x: Any) -> None:
     dtype = v.dtype if hasattr(v, "dtype") else np.asarray(v).dtype
     if not np.can_cast(dtype, x.dtype, "same_kind"):
         raise TypeError(f"v: {dtype} does not fit into {x.dtype}: cast one of them first, with astype")
-    if is_array(v) and v.ndim and namespace(v) is not namespace(x):
+    if is_array(v) and not isinstance(v, np.generic) and namespace(v) is not namespace(x):
         raise TypeError("x and v are on different devices")
 
 

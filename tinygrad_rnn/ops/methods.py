@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..modes import is_recording
+from ..tape import Leaf
 from ..tensor import Tensor
 
 # Operators and methods -----------------------------------------------------------------------------------------------
@@ -25,6 +27,22 @@ def _spread(operation: Callable) -> Callable:
     return lambda x, *items: operation(x, items[0] if len(items) == 1 else items or None)
 
 
+def _in_place(name: str, operation: Callable) -> Callable:
+    """``x += y`` makes a new tensor. For a parameter, where nothing is recorded, that is hardly what was meant."""
+
+    def operate(x: Tensor, y: Any) -> Any:
+        if isinstance(x.node, Leaf) and not is_recording():
+            raise TypeError(f"x {name} y would make a new tensor, and leave this leaf as it is: write "
+                            f"x.data = x.data {name[:-1]} y, or use an optimiser")  # fmt: skip
+        return operation(x, y)
+
+    return operate
+
+
+def _contains(x: Tensor, value: Any) -> bool:
+    return bool(np.any(ops.equal(x, value)))
+
+
 def _iterate(x: Tensor) -> Any:
     if x.ndim == 0:
         raise TypeError("a tensor without dimensions cannot be iterated over")
@@ -35,10 +53,12 @@ _OPERATORS = {
     "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide, "floordiv": ops.floor_divide,
     "mod": ops.remainder, "pow": ops.power, "matmul": ops.matmul,
 }  # fmt: skip
+_SYMBOLS = dict(zip(_OPERATORS, ("+", "-", "*", "/", "//", "%", "**", "@")))
 _METHODS = {
     "__neg__": ops.negative, "__pos__": ops.positive, "__abs__": ops.absolute, "__getitem__": ops.getitem,
     "__eq__": ops.equal, "__ne__": ops.not_equal, "__lt__": ops.less, "__le__": ops.less_equal,
     "__gt__": ops.greater, "__ge__": ops.greater_equal, "__iter__": _iterate,
+    "__contains__": _contains, "__round__": lambda x, decimals=0: ops.round(x, decimals),
     "T": property(ops.transpose, doc="The axes in reverse order."),
     "mT": property(ops.matrix_transpose, doc="Each matrix, in the last two axes, transposed."),
     "at": property(ops.at, doc="Places to give other values: ``x.at[index].set(v)`` makes a new tensor."),
@@ -53,6 +73,7 @@ _METHODS = {
 for _name, _operation in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operation)
     setattr(Tensor, f"__r{_name}__", _swapped(_operation))
+    setattr(Tensor, f"__i{_name}__", _in_place(f"{_SYMBOLS[_name]}=", _operation))
 for _name, _operation in _METHODS.items():
     setattr(Tensor, _name, _operation)
 
@@ -63,10 +84,10 @@ for _name, _operation in _METHODS.items():
 def _values(function: Callable) -> Callable:
     """NumPy's function on the values of tensors: for what has no gradient."""
 
-    def call(*inputs: Any, **keywords: Any) -> Any:
-        return function(*[x._data if isinstance(x, Tensor) else x for x in inputs], **keywords)
+    def value(x: Any) -> Any:
+        return x._data if isinstance(x, Tensor) else x
 
-    return call
+    return lambda *inputs, **keywords: function(*map(value, inputs), **{k: value(x) for k, x in keywords.items()})
 
 
 def _constant(function: Callable) -> Callable:

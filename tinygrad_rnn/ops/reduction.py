@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..arrays import floating
 from ..tape import primitive
-from .elementwise import absolute, exp, quotient, sign, where
+from .elementwise import absolute, astype, exp, quotient, sign, where
 from .indexing import getitem
 from .shape import broadcast_to, flip, pad, reshape, squeeze, stack, unstack
 
@@ -29,7 +30,9 @@ __all__ = [
 
 def axes_of(axis: Any, ndim: int, argument: str | None = None) -> tuple:
     """The axes that are meant, counted from 0. (An error names the argument.)"""
-    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim, argument)
+    if axis is None or (ndim == 0 and axis in (0, -1)):  # NumPy allows axis 0 of a number
+        return tuple(range(ndim))
+    return normalize_axis_tuple(axis, ndim, argument)
 
 
 def length(shape: tuple, axis: Any, argument: str | None = None) -> int:
@@ -172,7 +175,7 @@ def _cumprod_rule(g: Any, x: Any, out: Any, axis: int | None) -> Any:
 
     Here r_k = g_k + x_(k+1) r_(k+1): Horner's scheme, from the last to the first.
     """
-    in_shape, along = x.shape, 0 if axis is None else axis % x.ndim
+    in_shape, along = x.shape, 0 if axis is None else axis % (x.ndim or 1)
     x = reshape(x, g.shape)
     if g.size == 0:
         return reshape(g, in_shape)
@@ -281,6 +284,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> norm(np.array([[3.0, 4.0], [0.0, 0.0]])), norm(np.array([3.0, -4.0]), 1)
     (np.float64(5.0), np.float64(7.0))
     """
+    x = astype(x, float) if x.dtype.kind in "biu" else x
     axes = axes_of(axis, x.ndim, "norm: axis")
     if (ord is None and (axis is None or len(axes) in (1, 2))) or (ord == "fro" and len(axes) == 2):
         return _norm(x, 2, axis, keepdims)
@@ -305,7 +309,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 @primitive
 def _norm(x, /, ord, axis, keepdims):
     """(Σ |x|^ord)^(1/ord), of what is divided by its largest element first, so that no power is too large or small."""
-    x = np.abs(x)
+    x = np.abs(floating(x))
     if x.size == 0:
         return np.sum(x, axis=axis, keepdims=keepdims)
     largest = np.max(x, axis=axis, keepdims=True)
@@ -335,6 +339,7 @@ def _exponentials(x: Any, axis: Any) -> tuple:
 
     From -inf alone nothing is taken off: its exp is 0, and the sum is set to 1.
     """
+    x = floating(x)
     largest = np.max(x, axis=axis, keepdims=True)
     with np.errstate(over="ignore"):  # -1e308 - 1e308 is -inf, and its exp is 0: as it should be
         shifted = x - np.where(np.isinf(largest), 0, largest)

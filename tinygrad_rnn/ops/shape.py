@@ -297,7 +297,7 @@ def roll(x, /, shift, axis=None):
     return np.roll(x, shift, axis)
 
 
-roll.vjp(lambda g, shift, axis: roll(g, tuple([-s for s in shift]) if np.ndim(shift) else -shift, axis))
+roll.vjp(lambda g, shift, axis: roll(g, tuple([-int(s) for s in shift]) if np.ndim(shift) else -int(shift), axis))
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:

@@ -1,0 +1,155 @@
+"""Gradients that vanish and explode, and how they are tamed: the size of the derivative of the last state by the others.
+
+What a loss at step T says to step t is multiplied by the product of the derivatives of all steps between. The smallest
+case is h' = w h, where that product is a power of w. The table gives it for 50 factors, and for 49, which is all that
+there are between the first and the last of 50 states.
+
+The figure, left: of cells with 32 units, that get noise as input, the root mean square of the singular values of
+∂s_T/∂s_t: how much longer or shorter a vector comes back, on average. s is the state h; of an LSTM, it is c. Right: what
+clipping does about it (Pascanu et al., 2013). The network is one unit, x' = w σ(x) + b, whose state after 50 steps
+shall be 0.7. Its loss has a cliff, and one step from there, along the gradient, leads out of the picture.
+
+    python examples/vanishing.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim
+
+HIDDEN = 32
+
+
+class ResidualRNNCell(nn.RNNCell):
+    """h' = h + 0.05 tanh(...): a state that is changed, not replaced."""
+
+    def step(self, x, h):
+        change, _ = super().step(x, h)
+        h = h + 0.05 * change
+        return h, h
+
+
+def rnn(radius: float, seed: int, kind: type[nn.Cell] = nn.RNNCell, nonlinearity: str = "tanh") -> nn.Cell:
+    cell = kind(4, HIDDEN, nonlinearity=nonlinearity, rng=seed)
+    cell.weight_hh.data = nn.init.with_spectral_radius(cell.weight_hh.data, radius)
+    return cell
+
+
+CELLS = {
+    "tanh, radius 0.5": lambda seed: rnn(0.5, seed),
+    "tanh, radius 1": lambda seed: rnn(1.0, seed),
+    "tanh, radius 1.5": lambda seed: rnn(1.5, seed),
+    "linear, radius 1.5": lambda seed: rnn(1.5, seed, nonlinearity="linear"),
+    "IRNN": lambda seed: nn.IRNNCell(4, HIDDEN, rng=seed),
+    "residual, radius 1": lambda seed: rnn(1.0, seed, ResidualRNNCell),
+    "LSTM, forget bias 0": lambda seed: nn.LSTMCell(4, HIDDEN, forget_bias=0.0, rng=seed),
+    "LSTM, forget bias 1": lambda seed: nn.LSTMCell(4, HIDDEN, forget_bias=1.0, rng=seed),
+    "LSTM, forget bias 5": lambda seed: nn.LSTMCell(4, HIDDEN, forget_bias=5.0, rng=seed),
+}
+
+
+def sizes(cell: nn.Cell, xs: np.ndarray) -> np.ndarray:
+    """The root mean square of the singular values of ∂s_T/∂s_t, for each t.
+
+    The batch is one sequence, as often as there are units: the i-th copy is differentiated by its i-th unit. So one
+    walk gives all rows of all the matrices.
+    """
+    state, seen = None, []
+    for x in xs:
+        _, state = cell(np.repeat(x[None], HIDDEN, axis=0), state)
+        seen.append(state[1] if isinstance(state, tuple) else state)
+    rows = tg.gradients(seen[-1].trace(), seen)
+    return np.array([np.sqrt(np.sum(np.square(J.numpy(), dtype=np.float64)) / HIDDEN) for J in rows])
+
+
+def power(w: float, factors: int) -> float:
+    """∂h/∂h_0 of h' = w h, after so many steps, by the tape."""
+    h = start = tg.tensor(1.0, requires_grad=True)
+    for _ in range(factors):
+        h = w * h
+    return tg.gradients(h, start).item()
+
+
+def loss(w, b):
+    """(x - 0.7)² after 50 steps of x' = w σ(x) + b, from 0.5."""
+    x = 0.5
+    for _ in range(50):
+        x = w * tg.sigmoid(x) + b
+    return (x - 0.7) ** 2
+
+
+def descent(clip: float, steps: int) -> tuple[np.ndarray, float]:
+    """The way of (w, b) down the loss, and the largest norm of a gradient on it."""
+    w, b = (tg.tensor(value, requires_grad=True) for value in (5.4, -2.8))
+    optimizer, way, largest = optim.SGD([w, b], lr=0.02), [(w.item(), b.item())], 0.0
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(w, b).backward()
+        largest = max(largest, float(optim.clip_grad_norm_([w, b], clip)))
+        optimizer.step()
+        way.append((w.item(), b.item()))
+    return np.array(way), largest
+
+
+def draw(measured: dict[str, np.ndarray], ways: dict[str, np.ndarray], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
+    for name, values in measured.items():
+        style = "--" if name.startswith("LSTM") else "-"
+        left.semilogy(range(1, len(values) + 1), np.maximum(values, 1e-12), style, label=name)
+    left.set(title="How much of a gradient comes back to step t", xlabel="step t", ylabel="size of ∂s_T/∂s_t")
+    left.grid(alpha=0.3)
+    left.legend(fontsize="small")
+    w, b = np.meshgrid(np.linspace(4, 7, 200), np.linspace(-3.6, -2, 200))
+    shades = right.pcolormesh(w, b, np.log10(loss(w, b) + 1e-6), cmap="Blues")
+    figure.colorbar(shades, label="log10 of the loss")
+    for (name, way), style in zip(ways.items(), ("r.-", "k.-")):
+        right.plot(*way.T, style, label=name)
+    right.plot(*next(iter(ways.values()))[0], "ko", markersize=9, fillstyle="none", label="start")
+    right.set(title="A cliff: x' = w σ(x) + b, 50 times", xlabel="w", ylabel="b", xlim=(4, 7), ylim=(-3.6, -2))
+    right.legend(loc="lower left")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, np.ndarray]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/vanishing"), help="folder for the figure")
+    parser.add_argument("--smoke", action="store_true", help="a tiny run, to see whether it works")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.smoke:
+        options.steps = min(options.steps, 10)
+
+    print(f"{'h = w h':<22}{'50 factors':>12}{'49 factors':>12}")
+    for w in (1.1, 0.9):
+        print(f"{f'w = {w}':<22}{power(w, 50):>12.5g}{power(w, 49):>12.5g}")
+    xs = np.random.default_rng(options.seed).standard_normal((options.steps, 4), np.float32)
+    measured = {name: sizes(make(options.seed), xs) for name, make in CELLS.items()}
+    print(f"\n{f'of {options.steps} steps':<22}{'s_T by s_1':>12}{'by the middle':>15}")
+    for name, values in measured.items():
+        print(f"{name:<22}{values[0]:>12.3g}{values[len(values) // 2]:>15.3g}")
+    print(f"\n{'SGD':<22}{'largest gradient':>18}{'w at last':>12}{'b at last':>12}{'loss at last':>14}")
+    ways = {}
+    for name, clip in ("as it is", 1e30), ("clipped to norm 1", 1.0):
+        ways[name], largest = descent(clip, options.steps)
+        w, b = ways[name][-1]
+        print(f"{name:<22}{largest:>18.4g}{w:>12.4g}{b:>12.4g}{float(loss(w, b)):>14.4g}")
+    draw(measured, ways, options.out / "vanishing.png")
+    print(f"\nFigure: {options.out / 'vanishing.png'}")
+    return measured
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The edges of the engine: what a careful reader found that could go wrong, one test each."""
+
+import functools
+import sys
+import types
+
+import fakecupy
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import ops
+
+
+def leaf(x):
+    return tg.tensor(x, requires_grad=True)
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sqrt", "negative"])
+def test_an_operation_of_one_argument_takes_no_other(name):
+    """A ufunc would take an array to write into, or a mask that leaves elements unset."""
+    f, b, W = getattr(tg, name), np.zeros(2), leaf([1.0, 1.0])
+    with tg.no_grad():
+        for call in (lambda: f(np.ones(2), b), lambda: f(tg.tensor([1.0, 1.0]), W), lambda: f(W, b)):
+            with pytest.raises(TypeError, match=f"{name}: takes x alone"):
+                call()
+    for x in (tg.tensor([1.0, 1.0]), W):
+        with pytest.raises(TypeError, match=f"{name}: takes x alone, got also .'where'"):
+            getattr(np, name)(x, where=np.array([True, False]))
+    assert b.tolist() == [0.0, 0.0] and W.tolist() == [1.0, 1.0]
+
+
+def test_a_joint_rule_must_return_a_gradient_for_each_input():
+    @tg.primitive
+    def total(*arrays):
+        return sum(arrays)
+
+    total.vjp(lambda g: [g])
+    a, b = leaf([1.0]), leaf([2.0])
+    with pytest.raises(ValueError, match="a joint rule returned 1 gradients for 2 inputs"):
+        total(a, b).backward()
+    assert a.grad is None and b.grad is None
+
+
+def test_a_joint_rule_that_keeps_the_inputs_to_the_second_order():  # * rules.py: placed, of a tuple
+    @tg.primitive
+    def product(*arrays):
+        return arrays[0] * arrays[1]
+
+    product.vjp(lambda g, arrays: [g * arrays[1], g * arrays[0]])
+    tg.check_gradients(product, np.array([1.0, 2.0]), np.array([3.0, 4.0]), order=3)
+
+
+def test_any_name_will_do_for_an_argument_but_those_of_rules():
+    @tg.primitive
+    def dropped(x, /, p=0.5):
+        return x * p
+
+    dropped.vjp(lambda g, p: g * p)
+    x = leaf(2.0)
+    assert tg.gradients(dropped(x, 0.25), x).item() == 0.25
+    with pytest.raises(TypeError, match="f: an argument cannot be called 'out'"):
+
+        @tg.primitive
+        def f(x, /, out=None):
+            return x
+
+
+def test_defaults_are_those_of_the_signature():
+    def decorated(f):
+        return functools.wraps(f)(lambda *args, **keywords: f(*args, **keywords))
+
+    @tg.primitive
+    @decorated
+    def scaled(x, /, by=3.0, *, plus=1.0):
+        return x * by + plus
+
+    scaled.vjp(lambda g, by: g * by)
+    x = leaf(2.0)
+    assert tg.gradients(scaled(x), x).item() == 3.0
+
+
+def test_inputs_are_arrays_alone_or_named():
+    for f in (lambda a, *rest: a, lambda a, /, *rest: a, lambda a=1.0, b=2.0: a):
+        with pytest.raises(TypeError, match=r"expected inputs \(x, /, ...\) or \(a, b\), or \*arrays and no other"):
+            tg.primitive(f)
+
+
+def test_of_several_outputs_the_integers_have_no_entry():
+    @tg.primitive(several=True)
+    def sort(x, /):
+        order = np.argsort(x)
+        return x[order], order
+
+    sort.vjp(lambda g, x: ops.indexing.put(g[0], np.argsort(getattr(x, "_data", x)), x.shape))
+    x = leaf([3.0, 1.0, 2.0])
+    values, order = sort(x)
+    assert values.requires_grad and not order.requires_grad
+    assert x[order].tolist() == [1.0, 2.0, 3.0]
+    with tg.anomaly():
+        values, _ = sort(x)
+        (values * np.arange(3.0)).sum().backward()
+    assert x.grad.tolist() == [2.0, 0.0, 1.0]
+
+
+def test_several_outputs_must_be_a_tuple_when_recorded_too():  # * tape.py: note_several
+    @tg.primitive(several=True)
+    def f(x, /):
+        return [x, x]
+
+    f.vjp(lambda g: g[0])
+    with pytest.raises(TypeError, match="f: its forward must return a tuple of arrays, got list"):
+        f(leaf(1.0))
+
+
+def test_gradients_are_arrays_and_share_nothing():
+    x = leaf(2.0)
+    for _ in range(2):
+        (x * x).backward()
+    assert type(x.grad.data) is np.ndarray
+    y = leaf([1.0, 2.0])
+    loss = (y * y).sum() + (y * 3.0).sum()
+    a, b = tg.gradients(loss, [y, y])
+    assert not np.shares_memory(a._data, b._data)
+    a, b, g = leaf([1.0]), leaf([2.0]), tg.tensor([1.0])
+    (a + b).backward(g, create_graph=True)
+    a.grad.data = [0.5]  # a constant: it may be given new data
+    assert (b.grad.item(), g.item()) == (1.0, 1.0)
+
+
+def test_recorded_gradients_accumulate_in_a_no_grad_block():
+    x = leaf(2.0)
+    y, z = x**3, x**2
+    with tg.no_grad():
+        y.backward(create_graph=True)
+        z.backward(create_graph=True)
+    assert tg.gradients(x.grad, x).item() == 12.0 + 2.0
+
+
+def test_a_gradient_with_recording_must_be_let_go_of():
+    """Leaf -> gradient -> tape -> leaf."""
+    import gc
+    import weakref
+
+    gc.collect()
+    gc.disable()
+    try:
+        x = leaf([1.0, 2.0])
+        (x**3).sum().backward(create_graph=True)
+        node = weakref.ref(x.node)
+        x.grad = None
+        del x
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_the_check_of_gradients_is_not_blinded_by_large_values():
+    @tg.primitive
+    def off(x):
+        return x + 1e6
+
+    off.vjp(lambda g: g * 1.0003)
+    for seed in range(20):
+        with pytest.raises(AssertionError):
+            tg.check_gradients(off, np.array([1.0]), seed=seed)
+
+
+def test_devices_are_named_whatever_meets():
+    with fakecupy.installed() as cupy:
+        g, c = leaf(cupy.asarray(np.ones(3))), tg.tensor(2.0)
+        for f in (
+            lambda: g * c,
+            lambda: g > c,
+            lambda: g == np.ones(3),
+            lambda: tg.stack([g.sum(), c]),
+            lambda: g.at[0].set(c),
+        ):
+            with pytest.raises(tg.DeviceError, match=r"'cuda:0' and .* on 'cpu'"):
+                f()
+        with pytest.raises(ValueError, match=r"g: expected float64 .* on cuda:0"):
+            tg.vjp(lambda x: x * 2.0, cupy.asarray(np.ones(2)))[1](np.ones(2))
+        with pytest.raises(ValueError, match="grad: expected None"):
+            leaf(np.ones(3)).grad = tg.tensor(cupy.asarray(np.ones(3)))
+        with pytest.raises(TypeError):
+            range(tg.tensor(cupy.asarray(np.array(2))))
+        with pytest.raises(TypeError, match="repeat: repeats: expected integers on the host"):  # * shape.py
+            tg.repeat(g, cupy.asarray(np.array([1, 2, 3])))
+        assert g.at[cupy.asarray(np.array([0, 2]))].set(cupy.asarray(np.array([5.0, 6.0]))).tolist() == [5, 1, 6]  # *
+
+
+def test_a_cupy_that_is_being_imported_does_no_harm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+    assert (tg.tensor([1.0]) * 2).item() == 2.0
+
+
+def test_a_mode_that_ends_before_one_inside_it():
+    def watched():
+        with tg.anomaly():
+            yield
+
+    before = np.geterr()
+    generator = watched()
+    next(generator)
+    with tg.no_grad():
+        generator.close()
+    assert tg.is_recording() and np.geterr() == before
+
+
+def test_slopes_near_the_edges():
+    x = np.array([1 - 1e-10, -1 + 1e-13])
+    for f, sign in ((tg.arcsin, 1), (tg.arccos, -1)):
+        slopes = tg.grad(lambda x, f=f: f(x).sum())(x)
+        assert np.allclose(slopes.data, sign / np.sqrt((1 - x) * (1 + x)), rtol=1e-14, atol=0)
+    for r in (1e-200, 1e200):
+        assert tg.grad(lambda y, r=r: tg.arctan2(y, r))(r).item() == pytest.approx(0.5 / r, rel=1e-12)
+    assert tg.quotient(np.array([1, 2]), 0.5).tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(  # *
+    ("call", "error", "words"),
+    [
+        (lambda: tg.tensordot(np.ones(2), np.ones(2), 2), ValueError, "expected no more than both, got 2"),
+        (lambda: tg.einsum("...i->i", np.ones((2, 3))), ValueError, "the axes in '...' are lost"),
+        (lambda: tg.stack(1.0), TypeError, "stack: expected a sequence of arrays and an axis"),
+        (lambda: tg.concatenate(np.ones(2), np.ones(2)), TypeError, "concatenate: expected a sequence"),
+    ],
+)
+def test_rows_for_the_table_of_errors(call, error, words):
+    with pytest.raises(error, match=words.replace("...", r"\.\.\.")):
+        call()

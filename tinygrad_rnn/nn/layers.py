@@ -1,0 +1,393 @@
+"""Layers of cells: any cells, stacked, in one direction or both; and PyTorch's three networks, by its names.
+
+A layer is a :func:`scan`; here is only what lies between the scans. Nothing remembers a state: it is returned, and who
+wants to go on from it hands it back.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..arrays import is_array, move
+from ..debug import label
+from ..errors import described
+from ..modes import no_grad
+from ..ops import broadcast_to, concatenate, swapaxes, unstack
+from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .dropout import Dropout
+from .module import Module, Parameter
+from .recurrent import flags, mask_of, scan, stacked
+from .wrappers import Wrapper, innermost, within
+
+
+class Recurrent(Module):
+    """Layers of any cells: each layer runs over the outputs of the one below.
+
+    Args:
+        cells: a cell, or a list of them, the lowest first: of any kinds and sizes that fit.
+        bidirectional: the cells that run from the end to the beginning, one for each layer: their outputs are joined
+            behind those of the others, on the last axis. A padded sequence starts at its own end.
+        residual: True: each layer but the first adds its input to its output. ``"dense"``: a layer gets the outputs of
+            all layers below, and x, joined.
+        batch_first: whether x and the output (with them mask, reset, and the states of all steps) are (batch, time,
+            ...) instead of (time, batch, ...). States are (batch, ...) in any case.
+        dropout: how much of the input of each layer but the first is dropped (:class:`Dropout`), while it is trained.
+        learned_state: whether the states to start from are parameters (:class:`LearnedState`), and not zeros.
+        rng: a seed, or a Generator, for the dropout.
+
+    >>> from tinygrad_rnn import nn
+    >>> model = Recurrent([nn.LSTMCell(3, 8, rng=0), nn.GRUCell(16, 5, rng=1)],
+    ...                   bidirectional=[nn.LSTMCell(3, 8, rng=2), nn.GRUCell(16, 5, rng=3)])
+    >>> output, state = model(np.ones((7, 2, 3), np.float32), lengths=[7, 4])
+    >>> output.shape, [[described(s) for s in layer] for layer in state][1]
+    ((7, 2, 10), ['float32 (2, 5)', 'float32 (2, 5)'])
+    """
+
+    def __init__(
+        self, cells: Any, bidirectional: Any = False, residual: Any = False, batch_first: bool = False,
+        dropout: float = 0.0, learned_state: bool = False, rng: Any = None,
+    ):  # fmt: skip
+        if bidirectional is True:
+            raise ValueError("bidirectional: expected the cells that run backward, as their weights are their own: "
+                             "Recurrent(cells, bidirectional=backward_cells)")  # fmt: skip
+        if residual not in (False, True, "dense"):
+            raise ValueError(f"residual: expected False, True or 'dense', got {residual!r}")
+        directions = {"forward": listed("cells", cells)}
+        if bidirectional is not False:
+            directions["backward"] = listed("bidirectional", bidirectional)
+            if len(directions["backward"]) != len(directions["forward"]):
+                raise ValueError(f"bidirectional: expected {len(directions['forward'])} cells, one for each layer, got "
+                                 f"{len(directions['backward'])}")  # fmt: skip
+        self.residual, self.batch_first = residual, batch_first
+        if learned_state:
+            directions = {name: [within(cell, LearnedState) for cell in cells] for name, cells in directions.items()}
+        self.layers = [dict(zip(directions, layer)) for layer in zip(*directions.values())]
+        self.dropout = Dropout(dropout, rng=rng)
+        if dropout and len(self.layers) == 1:
+            warnings.warn("dropout: it acts between layers, and there is only one", stacklevel=2)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """That each layer takes as many features as come from below, as far as the cells say how many they take."""
+        sizes = [cell.input_size for cell in self.layers[0].values() if cell.input_size is not None]
+        below = sizes[0] if sizes else None
+        for i, layer in enumerate(self.layers):
+            for direction, cell in layer.items():
+                if below is not None and cell.input_size not in (None, below):
+                    raise ValueError(f"layer {i}, {direction}: {type(cell).__name__}: expected input_size {below}, as "
+                                     f"it gets that many features, got {cell.input_size}")  # fmt: skip
+            outputs = [output_size(cell) for cell in layer.values()] if len(self.layers) > 1 else [None]
+            output = None if None in outputs else sum(outputs)
+            if i and self.residual is True and None not in (below, output) and below != output:
+                raise ValueError(f"layer {i}: residual: expected {below} features of its output, as of its input, got "
+                                 f"{output}")  # fmt: skip
+            below = output if self.residual != "dense" else None if None in (below, output) else below + output
+
+    def forward(
+        self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None, reset: Any = None,
+        states: bool = False,
+    ) -> tuple:  # fmt: skip
+        """The outputs of the last layer, and the last state of each.
+
+        Args:
+            x: (time, batch, features), or (time, features).
+            state: what the layers start from: a list of states, or of pairs of states (forward, backward), one for each
+                layer, as they are returned. None: what the cells say.
+            lengths, mask, reset: as in :func:`scan`.
+            states: whether to return, too, all states of each layer: in the same list, with an axis of time.
+        """
+        batched = self._checked(x).ndim > 2
+        if not batched and not (lengths is None and mask is None and reset is None):
+            raise ValueError(f"lengths, mask, reset: {type(self).__name__}: x has no batch axis, {self._layout}: it is "
+                             f"{described(x)}")  # fmt: skip
+        swap = self._swapped if batched else lambda part: part
+        xs = swap(x)
+        mask = mask_of(lengths, mask, xs, self.batch_first)
+        reset = flags("reset", reset, xs, self.batch_first)
+        last, every = [], []
+        for i, start in enumerate(self._by_layer(state)):
+            inputs = self.dropout(xs) if i else xs
+            output, *results = self._run(i, inputs, start, mask=mask, reset=reset, states=states)
+            if self.residual is True and i:
+                output = xs + output
+            xs = concatenate([xs, output], axis=-1) if self.residual == "dense" else output
+            for found, kept in zip((last, every), results):
+                found.append(kept)
+        return (swap(output), last, trees.map(swap, every)) if states else (swap(output), last)
+
+    def _run(self, i: int, xs: Any, start: tuple, **options: Any) -> tuple:
+        """What the scan of a layer returns; of both directions, the outputs joined, and the rest in pairs."""
+        ran = []
+        for (direction, cell), state in zip(self.layers[i].items(), start):
+            with label("layer", i, direction):
+                try:
+                    ran.append(scan(cell, xs, state, reverse=direction == "backward", **options))
+                except (TypeError, ValueError) as error:
+                    error.add_note(f"in layer {i}, {direction}, of {type(self).__name__}, of which x is {self._layout}")
+                    raise
+        if len(ran) == 1:
+            return ran[0]
+        outputs, *results = zip(*ran)
+        return concatenate(outputs, axis=-1), *results
+
+    def _checked(self, x: Any) -> Any:
+        if not is_array(getattr(x, "_data", x)) or x.ndim < 2:
+            raise TypeError(f"{type(self).__name__}: x: expected {self._layout}, got {described(x)}")
+        return x
+
+    @property
+    def _layout(self) -> str:
+        return "(batch, time, features)" if self.batch_first else "(time, batch, features)"
+
+    def _swapped(self, x: Any) -> Any:
+        return swapaxes(x, 0, 1) if self.batch_first else x
+
+    def _by_layer(self, state: Any) -> list:
+        """The states to start from: for each layer one, or two."""
+        n, both = len(self.layers), len(self.layers[0]) > 1
+        if state is None:
+            return [(None, None)] * n
+        if not isinstance(state, (list, tuple)) or len(state) != n:
+            raise ValueError(f"{type(self).__name__}: state: expected a list with the state of each layer, {n} in all, "
+                             f"got {described(state)}")  # fmt: skip
+        if not both:
+            return [(s,) for s in state]
+        for i, s in enumerate(state):
+            if s is not None and (not isinstance(s, (list, tuple)) or len(s) != 2):
+                raise ValueError(f"{type(self).__name__}: state[{i}]: expected a pair of states, (forward, backward), "
+                                 f"got {described(s)}")  # fmt: skip
+        return [(None, None) if s is None else s for s in state]
+
+    def extra_repr(self) -> str:
+        said = {"residual": self.residual, "batch_first": self.batch_first}
+        return ", ".join(f"{name}={value!r}" for name, value in said.items() if value)
+
+
+class LearnedState(Wrapper):
+    """A cell whose first state is learned: a parameter for each tensor of the state, the same for every sequence.
+
+    They are at first what the cell itself would start from: zeros, as a rule. A wrapper that remembers something
+    itself, such as masks, belongs around it, not in it.
+
+    >>> from tinygrad_rnn import nn
+    >>> cell = LearnedState(nn.LSTMCell(3, 4, rng=0))
+    >>> [p.shape for p in cell.first]
+    [(4,), (4,)]
+    """
+
+    def __init__(self, cell: Cell):
+        super().__init__(cell)
+        if (x := example(cell)) is None:
+            raise ValueError(f"LearnedState: {type(cell).__name__}: set its input_size: an input is needed to see what "
+                             "its state is like")  # fmt: skip
+        first, own = cell.initial_state(x), innermost(cell).initial_state(x)
+        if [p.shape for p in trees.flatten(first)[0]] != [p.shape for p in trees.flatten(own)[0]]:
+            raise ValueError(f"LearnedState: {type(cell).__name__} remembers more than the cell that it wraps: put it "
+                             f"around, {type(cell).__name__}(LearnedState(cell), ...)")  # fmt: skip
+        self.first = trees.map(lambda part: Parameter(getattr(part, "_data", part)[0]), first)
+        self.state_size, self.state_names = cell.state_size, cell.state_names
+
+    def initial_state(self, x: Any) -> Any:
+        return trees.map(lambda p: broadcast_to(p, (*x.shape[:-1], *p.shape)), self.first)
+
+
+def listed(name: str, cells: Any) -> list[Cell]:
+    cells = list(cells) if isinstance(cells, (list, tuple)) else [cells]
+    for i, cell in enumerate(cells):
+        if not isinstance(cell, Cell):
+            raise TypeError(f"{name}: expected a Cell, or a list of them, got {described(cell)} at [{i}]")
+    if not cells:
+        raise ValueError(f"{name}: expected at least one cell, got none")
+    return cells
+
+
+def example(cell: Cell) -> Any:
+    """An input that the cell takes: zeros, one sequence; None, if it does not say how many features it takes."""
+    if cell.input_size is None:
+        return None
+    p = next(cell.parameters(), None)
+    zeros = np.zeros((1, cell.input_size), np.float32 if p is None else p.dtype)
+    return zeros if p is None else move(zeros, p.device)
+
+
+def output_size(cell: Cell) -> int | None:
+    """How many features the cell's output has: one step is made, and nothing is drawn. None: it cannot be known."""
+    if (x := example(cell)) is None:
+        return None
+    modes = {module: module.training for module in cell.modules()}
+    cell.eval()
+    try:
+        with no_grad():
+            return cell(x)[0].shape[-1]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+# PyTorch's networks ---------------------------------------------------------------------------------------------------
+
+
+class Uniform(Recurrent):
+    """Layers of one kind and size, with PyTorch's names, shapes and layouts: the base of :class:`RNN` and the others.
+
+    A state is (layers · directions, batch, features), each layer's forward before its backward; batch_first does not
+    concern it. The weights are ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``,
+    ``weight_ih_l0_reverse``, ...: a ``state_dict`` of PyTorch's module can be loaded, and the other way round.
+    """
+
+    def __init__(
+        self, make: Callable[..., Cell], input_size: int, hidden_size: int, num_layers: int, bidirectional: bool,
+        batch_first: bool, dropout: float, rng: Any, **keywords: Any,
+    ):  # fmt: skip
+        if num_layers < 1:
+            raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
+        rng = np.random.default_rng(rng)
+        sizes = [input_size] + [(keywords.get("proj_size") or hidden_size) * (1 + bidirectional)] * (num_layers - 1)
+        cells = [[make(size, hidden_size, rng=rng, **keywords) for _ in range(1 + bidirectional)] for size in sizes]
+        forward, *backward = map(list, zip(*cells))
+        super().__init__(forward, *backward, batch_first=batch_first, dropout=dropout, rng=rng)
+
+    def forward(self, x: Any, state: Any = None, **options: Any) -> tuple:
+        """The outputs of the last layer, (time, batch, directions · features), and the last states.
+
+        Args:
+            x: (time, batch, features); (batch, time, features) with batch_first; or (time, features), one sequence.
+            state: h0, or (h0, c0), to start from; zeros by default.
+            lengths, mask, reset: as in :func:`scan`.
+            states: whether to return, too, all states: (layers · directions, time, batch, features).
+        """
+        state = state if state is None else self._parted(state, x)
+        output, *states = super().forward(x, state, **options)
+        return (output, *[self._joined(s) for s in states])
+
+    def _joined(self, states: list) -> Any:
+        return stacked(states if len(self.layers[0]) == 1 else [s for both in states for s in both])
+
+    def _parted(self, state: Any, x: Any) -> list:
+        """The states of the layers, checked to be of this layout."""
+        kind, cell = type(self).__name__, self.layers[0]["forward"]
+        n = len(self.layers) * len(self.layers[0])
+        batch = self._swapped(x).shape[1:-1] if self._checked(x).ndim > 2 else ()
+        several = isinstance(cell.state_size, tuple)
+        named = dict(zip(("h0", "c0"), cell.state_size if several else [cell.state_size]))
+        parts = state if several else [state]
+        if not isinstance(parts, (tuple, list)) or len(parts) != len(named):
+            raise ValueError(f"state: {kind} needs (h0, c0), got {described(state)}")
+        for (name, size), part in zip(named.items(), parts):
+            if getattr(part, "shape", None) != (n, *batch, size):
+                raise ValueError(f"{kind}: {name}: expected {(n, *batch, size)}, (layers · directions, batch, features)"
+                                 f", batch_first or not; got {described(part)}")  # fmt: skip
+        by_cell = list(zip(*map(unstack, parts))) if several else list(unstack(state))
+        return by_cell if len(self.layers[0]) == 1 else list(zip(by_cell[::2], by_cell[1::2]))
+
+    # Its weights, under PyTorch's names
+
+    def _walk(self, prefix: str = "", above: tuple = ()) -> Iterator:
+        for name, x in super()._walk(prefix, above):
+            yield INSIDE.sub(lambda m: f"{m[3]}_l{m[1]}" + "_reverse" * (m[2] == "backward"), name), x
+
+    def _place(self, name: str) -> tuple[Cell, str] | None:
+        """The cell that has the weight of that name, and its name there."""
+        found = OUTSIDE.fullmatch(name)
+        if found is None or int(found[2]) >= len(vars(self).get("layers", ())):
+            return None
+        cell = self.layers[int(found[2])].get("backward" if found[3] else "forward")
+        return None if getattr(cell, found[1], None) is None else (cell, found[1])
+
+    def __getattr__(self, name: str) -> Any:
+        if (place := self._place(name)) is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(*place)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (place := self._place(name)) is None:
+            super().__setattr__(name, value)
+        else:
+            setattr(*place, value)
+
+    def extra_repr(self) -> str:
+        cell = self.layers[0]["forward"]
+        return ", ".join([f"{cell.input_size}, {cell.hidden_size}", *filter(None, [super().extra_repr()])])
+
+
+INSIDE = re.compile(r"layers\.(\d+)\.(forward|backward)\.(\w+)$")
+OUTSIDE = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
+
+
+class RNN(Uniform):
+    """Layers of :class:`RNNCell`, as ``torch.nn.RNN``.
+
+    Args:
+        input_size, hidden_size: the numbers of features of x, and of units of each layer (in each direction).
+        num_layers: how many layers.
+        nonlinearity, bias: as of :class:`RNNCell`.
+        batch_first, dropout: as of :class:`Recurrent`.
+        bidirectional: whether each layer has a second cell, which runs backward.
+        rng, dtype: of the weights.
+
+    >>> model = RNN(3, 4, num_layers=2, rng=0)
+    >>> output, h = model(np.ones((7, 2, 3), np.float32))
+    >>> output.shape, h.shape
+    ((7, 2, 4), (2, 2, 4))
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, rng: Any = None,
+        dtype: Any = np.float32,
+    ):  # fmt: skip
+        super().__init__(
+            RNNCell, input_size, hidden_size, num_layers, bidirectional, batch_first, dropout, rng, bias=bias,
+            nonlinearity=nonlinearity, dtype=dtype,
+        )  # fmt: skip
+
+
+class LSTM(Uniform):
+    """Layers of :class:`LSTMCell`, as ``torch.nn.LSTM``. Its state is (h, c).
+
+    proj_size: of :class:`LSTMCell`, as are the further keywords (forget_bias, ...); the others: :class:`RNN`.
+
+    >>> model = LSTM(3, 4, bidirectional=True, rng=0)
+    >>> output, (h, c) = model(np.ones((7, 2, 3), np.float32), lengths=[7, 5])
+    >>> output.shape, h.shape, c.shape
+    ((7, 2, 8), (2, 2, 4), (2, 2, 4))
+    >>> [name for name in model.state_dict()][3:5]
+    ['bias_hh_l0', 'weight_ih_l0_reverse']
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, rng: Any = None,
+        dtype: Any = np.float32, **keywords: Any,
+    ):  # fmt: skip
+        super().__init__(
+            LSTMCell, input_size, hidden_size, num_layers, bidirectional, batch_first, dropout, rng, bias=bias,
+            proj_size=proj_size, dtype=dtype, **keywords,
+        )  # fmt: skip
+
+
+class GRU(Uniform):
+    """Layers of :class:`GRUCell`, as ``torch.nn.GRU``.
+
+    reset_after: of :class:`GRUCell`, as are the further keywords; the others: :class:`RNN`.
+
+    >>> output, h = GRU(3, 4, batch_first=True, rng=0)(np.ones((2, 7, 3), np.float32))
+    >>> output.shape, h.shape
+    ((2, 7, 4), (1, 2, 4))
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, reset_after: bool = True, *, rng: Any = None,
+        dtype: Any = np.float32, **keywords: Any,
+    ):  # fmt: skip
+        super().__init__(
+            GRUCell, input_size, hidden_size, num_layers, bidirectional, batch_first, dropout, rng, bias=bias,
+            reset_after=reset_after, dtype=dtype, **keywords,
+        )  # fmt: skip

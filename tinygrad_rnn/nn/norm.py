@@ -1,0 +1,54 @@
+"""Normalisation over features: nothing depends on the other sequences of a batch, or on other steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import described
+from ..ops import mean, sqrt, square
+from .module import Module, Parameter
+
+
+class LayerNorm(Module):
+    """y = (x - mean) / √(variance + eps) · weight + bias, over the last axes of x (Ba et al., 2016).
+
+    Args:
+        normalized_shape: the length of the last axis, or a tuple: of the last axes.
+        eps: what keeps the quotient finite where all numbers are equal: y is the bias there.
+        elementwise_affine: whether there are a weight, at first 1, and a bias, at first 0, of that shape.
+        bias: whether there is a bias, too.
+        dtype: of both.
+
+    >>> LayerNorm(3, eps=0.0, dtype=np.float64)(np.array([[1.0, 2.0, 3.0]])).data.round(3)
+    array([[-1.225,  0.   ,  1.225]])
+    """
+
+    def __init__(
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True,
+        bias: bool = True, *, dtype: Any = np.float32,
+    ):  # fmt: skip
+        shape = (normalized_shape,) if isinstance(normalized_shape, (int, np.integer)) else tuple(normalized_shape)
+        if not shape or min(shape) < 1:
+            raise ValueError(f"normalized_shape: expected a positive number, or some, got {normalized_shape!r}")
+        if not eps >= 0:
+            raise ValueError(f"eps: expected a number that is not negative, got {eps!r}")
+        self.normalized_shape, self.eps = shape, eps
+        self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
+
+    def forward(self, x: Any) -> Any:
+        n = len(self.normalized_shape)
+        if x.shape[-n:] != self.normalized_shape:
+            raise ValueError(f"LayerNorm: x: expected {self.normalized_shape} at the end of its shape, got "
+                             f"{described(x)}")  # fmt: skip
+        axes = tuple(range(-n, 0))
+        x = x - mean(x, axes, keepdims=True)
+        y = x / sqrt(mean(square(x), axes, keepdims=True) + self.eps)
+        y = y if self.weight is None else y * self.weight
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        weights = f", elementwise_affine={self.weight is not None}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}{'' if self.bias is not None else weights}"

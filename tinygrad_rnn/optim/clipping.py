@@ -1,0 +1,59 @@
+"""Clipping: gradients made smaller before a step, where they have exploded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..arrays import to_array
+from ..tensor import Tensor
+from .optimizers import leaves, within
+
+
+def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite: str = "raise") -> Tensor:
+    """Scale the gradients of parameters down, all by one factor, if their norm is larger than max_norm.
+
+    g ← max_norm · g / ‖g‖ where ‖g‖ > max_norm, of all gradients as one vector (Pascanu et al., 2013). The norm is
+    computed in float64, so that large gradients do not overflow; and after clipping it is max_norm (PyTorch, which adds
+    1e-6 to it, stays just below).
+
+    Args:
+        parameters: parameters; those without a gradient count as 0.
+        max_norm: more than 0.
+        on_nonfinite: what to do if the norm is infinite or NaN. ``"raise"``; ``"skip"``: forget all the gradients, so
+            that the optimiser's next step does nothing; ``"ignore"``: scale without looking, as PyTorch does, so that
+            NaN spreads (on a GPU this does not wait for the norm).
+
+    Returns:
+        The norm before clipping, a tensor without dimensions: ``float(norm)``.
+
+    Raises:
+        FloatingPointError: the norm is not finite, and on_nonfinite is "raise". The gradients are as they were.
+    """
+    within("max_norm", max_norm, max_norm > 0, "a number above 0")
+    within("on_nonfinite", on_nonfinite, on_nonfinite in ("raise", "skip", "ignore"), "'raise', 'skip' or 'ignore'")
+    clipped = [p for p in leaves(parameters) if p.grad is not None]
+    norm = np.sqrt(sum(np.square(p.grad._data.astype(np.float64)).sum() for p in clipped))
+    if on_nonfinite != "ignore" and not np.isfinite(norm):
+        if on_nonfinite == "raise":
+            raise FloatingPointError(f"the norm of the gradients is {norm}: look for its source with tg.anomaly(), or "
+                                     'pass on_nonfinite="skip" to leave out such steps')  # fmt: skip
+        for p in clipped:
+            p.grad = None
+    else:
+        factor = max_norm / np.maximum(norm, max_norm)
+        for p in clipped:
+            p.grad = Tensor(to_array(p.grad._data * factor.astype(p.dtype)))
+    return Tensor(to_array(norm))
+
+
+def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
+    """Bring each element of the gradients of parameters into -clip_value to clip_value. (NaN stays NaN.)
+
+    This changes the direction of the step; :func:`clip_grad_norm_` does not.
+    """
+    within("clip_value", clip_value, clip_value > 0, "a number above 0")
+    for p in leaves(parameters):
+        if p.grad is not None:
+            p.grad = Tensor(to_array(np.clip(p.grad._data, -clip_value, clip_value)))
