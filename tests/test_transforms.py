@@ -1,6 +1,7 @@
 """Functions made of functions: right, in any nesting, to any order, and with no more on the tape than is wanted."""
 
 import gc
+import math
 import weakref
 from collections import OrderedDict, defaultdict, namedtuple
 
@@ -116,7 +117,7 @@ def test_vjp_and_jvp_agree_with_the_jacobian():
 
 def test_results_and_arguments_in_nestings():
     def f(state, w):
-        return {"y": w @ state.h, "same": [state.h, state.h], "sum": (state.h.sum() * state.c, 1.0)}
+        return {"y": w @ state.h, "same": [state.h, state.h], "sum": (state.h.sum() * state.c, tg.tensor(1.0))}
 
     s, w = State(X, 2.0), W
     _, pull = vjp(f, s, w)
@@ -138,15 +139,22 @@ def test_results_and_arguments_in_nestings():
 
 def test_constant_functions_have_zero_gradients():
     x = np.array([1.0, np.inf])
-    for constant in (3.0, np.float32(2), np.ones(1), 5, tg.tensor(1.0), tg.tensor(2)):
+    for constant in (tg.tensor(3.0), tg.tensor(np.ones(1)), tg.tensor(2)):
         close(grad(lambda x, c=constant: c)(x), [0, 0])
-        close(vjp(lambda x, c=constant: c, x)[1](np.zeros_like(tg.tensor(constant).numpy()))[0], [0, 0])
+        close(vjp(lambda x, c=constant: c, x)[1](np.zeros_like(constant.numpy()))[0], [0, 0])
         close(jvp(lambda x, c=constant: c, x, np.ones(2))[1], np.zeros(np.shape(constant)))
         close(jacobian(lambda x, c=constant: c)(x), np.zeros((*np.shape(constant), 2)))
     close(grad(lambda x: x.detach().sum())(x), [0, 0])
     w = tg.tensor(2.0, requires_grad=True)
     close(grad(lambda x: w * w)(x), [0, 0])  # on the tape, but not of x
     close(jvp(lambda x: w * w, x, np.ones(2))[1], 0.0)
+
+
+@pytest.mark.parametrize("lost", [float, lambda x: math.sin(x), lambda x: 3.0, lambda x: x.data, lambda x: (x, 1)])
+def test_a_gradient_that_was_lost_is_no_zero(lost):
+    for transform in (grad, jacobian, lambda f: lambda x: vjp(f, x), lambda f: lambda x: jvp(f, x, 1.0)):
+        with pytest.raises(TypeError, match="is no tensor: no gradient flows through"):
+            transform(lost)(1.0)
 
 
 def test_sizes_and_dtypes():
@@ -348,10 +356,10 @@ ERRORS = {
     "a string": (lambda: grad(loss)("x"), TypeError, "argument 0: expected a tensor, an array or a number, got 'x'"),
     "no such argument": (lambda: grad(loss, 1)(X), TypeError, "loss: argnums=1: expected places among its 1 pos"),
     "twice": (lambda: grad(loss, (0, -1))(X), TypeError, "argnums="),
-    "returns None": (lambda: grad(lambda x: None)(1.0), TypeError, "returned: expected a tensor.*got None"),
-    "vjp returns None": (lambda: vjp(lambda x: None, 1.0), TypeError, "returned: expected a tensor.*got None"),
-    "returns a string": (lambda: vjp(lambda x: ["y"], 1.0), TypeError, "returned: expected a tensor.*got 'y'"),
-    "returns a tuple": (lambda: grad(lambda x: (x, x))(1.0), TypeError, "expected a tensor, an array or a number"),
+    "returns None": (lambda: grad(lambda x: None)(1.0), TypeError, "returned None, which is no tensor"),
+    "vjp returns None": (lambda: vjp(lambda x: None, 1.0), TypeError, "returned None, which is no tensor"),
+    "returns a string": (lambda: vjp(lambda x: ["y"], 1.0), TypeError, "returned 'y', which is no tensor"),
+    "returns a tuple": (lambda: grad(lambda x: (x, x))(1.0), TypeError, "which is no tensor"),
     "no pair": (lambda: value_and_grad(loss, has_aux=True)(1.0), TypeError, r"loss returned.*has_aux, a pair is"),
     "cotangent's shape": (lambda: vjp(loss, X)[1](1.0), ValueError, r"g: expected float64 \(4,\), got 1.0"),
     "cotangent's form": (lambda: vjp(lambda x: (x, x), X)[1](X), ValueError, "expected a tuple of 2, got one ndarray"),

@@ -113,7 +113,7 @@ def has_gradient(dtype: Any) -> bool:
 def floating(x: Any) -> Any:
     """An array of floating-point numbers, of integers, a number or a list, too: integers would wrap around."""
     x = x if is_array(x) else np.asarray(x)
-    return x.astype(float) if x.dtype.kind in "biu" else x
+    return x if x.dtype.kind == "f" else x.astype(float) if x.dtype.kind in "biu" else x
 
 
 def read_only(array: Any) -> Any:

@@ -72,9 +72,9 @@ def for_each(gradients: Sequence, inputs: tuple) -> Sequence:
 
 def make_lift(op: Primitive) -> Callable:
     """What was kept, as tensors: the output at this entry, the inputs at their own."""
-    places = {x: "p" if op.variadic else f"p[{i}]" for i, x in enumerate(op.inputs)} | {"out": "node"}
+    places = {x: "p_" if op.variadic else f"p_[{i}]" for i, x in enumerate(op.inputs)} | {"out": "node"}
     lifted = [f"placed(k[{i}], {places[part]})" if part in places else f"k[{i}]" for i, part in enumerate(op.kept)]
-    return eval(f"lambda k, node, p: ({''.join(part + ', ' for part in lifted)})", {"placed": placed})
+    return eval(f"lambda k, node, p_: ({''.join(part + ', ' for part in lifted)})", {"placed": placed})
 
 
 def _if_wanted(op: Primitive, rules: Sequence[int]) -> str:

@@ -242,7 +242,7 @@ def record(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
 
 def evaluate(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
     """Call a primitive and note nothing: arrays for arrays, constants for tensors."""
-    tensors = any(isinstance(x, Tensor) for x in inputs)
+    tensors = any(isinstance(x, Tensor) for x in (*inputs, *keywords.values()))
     arrays, keywords = settled(op, inputs, keywords, None)
     try:
         out = op.forward(*arrays, **keywords)
@@ -325,8 +325,7 @@ def constant(out: Any, op: Primitive) -> Any:
 def backward(output: Tensor, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
     """Add the gradient of output to the ``.grad`` of every leaf that it depends on.
 
-    With create_graph, a leaf's ``.grad`` is on the tape that leads to the leaf: a reference cycle, which only Python's
-    collector frees; :func:`gradients` makes none. Threads that add to the ``.grad`` of the same leaf must take turns.
+    Threads that share leaves must take turns; :func:`gradients` writes nowhere.
 
     Args:
         output: a tensor; of one element, unless g is given.
@@ -492,7 +491,8 @@ def walk(
                     grads[parent] = so_far + d
                     owned.add(parent)
         except Exception as error:
-            error.add_note(f"on the way back through {op.name}, whose output is {node.dtype} {node.shape}")
+            error.add_note(f"on the way back through {op.name}, whose output is {node.dtype} {node.shape} "
+                           "(a rule returns an array like its input)")  # fmt: skip
             raise
         if observer is not None:
             observer.after_rule(node, g, ds)

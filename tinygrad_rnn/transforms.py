@@ -25,7 +25,7 @@ import numpy as np
 
 from .arrays import device_of, has_gradient, is_array
 from .errors import described
-from .modes import enable_grad, is_recording
+from .modes import Observer, enable_grad, is_observed, is_recording, switched
 from .ops import astype, positive, stack
 from .tape import Node, gradients, reached
 from .tensor import Tensor, tensor
@@ -75,7 +75,7 @@ def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool 
         if has_aux and not (isinstance(call.returned, tuple) and len(call.returned) == 2):
             raise TypeError(f"{call.name} returned {described(call.returned)}: with has_aux, a pair is expected")
         y, aux = call.returned if has_aux else (call.returned, None)
-        y = as_tensor(y, f"what {call.name} returned")
+        y = returned(y, call.name)
         if y.size != 1:
             raise ValueError(f"{call.name} returned {described(y)}, and only a single number has a gradient: "
                              "sum it, or use vjp or jacobian")  # fmt: skip
@@ -202,7 +202,8 @@ class Call:
 
     def __init__(self, f: Callable, args: tuple, keywords: dict, argnums: int | Sequence[int]):
         self.name = getattr(f, "__name__", type(f).__name__)
-        n, chosen = len(args), (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        argnums = operator.index(argnums) if hasattr(argnums, "__index__") else tuple(argnums)
+        n, chosen = len(args), (argnums,) if isinstance(argnums, int) else argnums
         if len({i % n for i in chosen if -n <= i < n}) < len(chosen):
             raise TypeError(f"{self.name}: argnums={argnums}: expected places among its {n} positional arguments")
         trees = [args[i] for i in chosen]
@@ -227,11 +228,19 @@ class Call:
     def tensors(self) -> Any:
         """What f returned, as tensors all through."""
         leaves, rebuild = flatten(self.returned)
-        return rebuild([as_tensor(y, f"what {self.name} returned") for y in leaves or [self.returned]])
+        return rebuild([returned(y, self.name) for y in leaves or [self.returned]])
 
     def released(self, y: Any) -> Any:
         """What the caller gets of a leaf of ``returned``: on the tape only if that leads outside."""
         return y if self.outside or not isinstance(y, Tensor) else y.detach()
+
+
+def returned(y: Any, name: str) -> Tensor:
+    """What a function returned, if it is a tensor. A number may be a constant, or have lost its gradient."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name}: returned {described(y)}, which is no tensor: no gradient flows through float(x), "
+                        "math.sin(x) and the like; for a constant return tg.tensor(...)")  # fmt: skip
+    return y
 
 
 def variable(x: Any, name: str) -> Tensor:
@@ -248,7 +257,7 @@ def variable(x: Any, name: str) -> Tensor:
 
 def inner(ys: list[Tensor], gs: list[Tensor]) -> Tensor:
     """The inner product of results and cotangents: its gradient is the cotangents, pulled back. Its value is unused."""
-    with recording(), np.errstate(all="ignore"):
+    with recording(), unwatched(), np.errstate(all="ignore"):
         terms = [(y * g).sum() for y, g in zip(ys, gs) if y.node is not None]
         return functools.reduce(operator.add, terms) if terms else Tensor(np.zeros(()))
 
@@ -267,6 +276,11 @@ def zeros_like(x: Tensor, shape: tuple) -> Tensor:
 def recording() -> AbstractContextManager:
     """Record in this block. (Where that is so already, no mode is needed, and calls are faster.)"""
     return nullcontext() if is_recording() else enable_grad()
+
+
+def unwatched() -> AbstractContextManager:
+    """Anomaly mode has nothing to say of numbers that nobody uses."""
+    return switched(observer=Observer()) if is_observed() else nullcontext()
 
 
 def as_tuple(xs: Any) -> tuple:

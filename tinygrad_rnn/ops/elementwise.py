@@ -307,7 +307,7 @@ def _share(g: Any, a: Any, b: Any, out: Any) -> Any:
 
 exp.vjp(lambda g, out: g * out)
 exp2.vjp(lambda g, out: g * out * math.log(2))
-expm1.vjp(lambda g, out: g * (out + 1))
+expm1.vjp(lambda g, x: g * exp(x))
 log.vjp(lambda g, x: quotient(g, x))
 log2.vjp(lambda g, x: quotient(g, x * math.log(2)))
 log10.vjp(lambda g, x: quotient(g, x * math.log(10)))
@@ -438,7 +438,7 @@ def arctanh(x):
 def _turn(g: Any, x: Any, y: Any) -> Any:
     """g · x / (x² + y²), without overflow."""
     r = hypot(x, y)
-    return quotient(g * quotient(x, r), r)
+    return quotient(quotient(g * x, r), r)
 
 
 sin.vjp(lambda g, x: g * cos(x))
