@@ -58,7 +58,7 @@ def peaks(rng: np.random.Generator, batch: int, time: int = 15) -> tuple[np.ndar
 
 
 def tagging(both: bool, steps: int, options: argparse.Namespace) -> str:
-    """Train it, and say in how many sequences the largest number is found."""
+    """Train it, and say for how many sequences all tags are right."""
     rng = np.random.default_rng(options.seed)
     model = Tagger(24, both, rng)
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
@@ -73,9 +73,9 @@ def tagging(both: bool, steps: int, options: argparse.Namespace) -> str:
         losses.append(loss.item())
     x, tags, lengths = peaks(rng, 500)
     with tg.no_grad():
-        scores = np.where(np.isnan(x[..., 0]), -np.inf, model.eval()(x, lengths).numpy())
-    found = np.mean(scores.argmax(axis=0) == tags.argmax(axis=0))
-    return f"loss {losses[0]:.3f} -> {np.mean(losses[-10:]):.3f}, found in {found:.0%}"
+        guesses = (model.eval()(x, lengths).numpy() > 0) & ~np.isnan(x[..., 0])
+    right = np.mean((guesses == tags).all(axis=0))
+    return f"loss {losses[0]:.3f} -> {np.mean(losses[-10:]):.3f}, all tags right: {right:.0%}"
 
 
 def stream(time: int, options: argparse.Namespace) -> str:
@@ -115,13 +115,13 @@ def main(arguments: list[str] | None = None) -> list[tuple[str, str]]:
     parser.add_argument("--out", type=Path, default=Path("runs/own_cell"), help="folder for the table")
     parser.add_argument("--smoke", action="store_true", help="a tiny run, to see whether it works")
     options = parser.parse_args(arguments)
-    steps, time = (3, 200) if options.smoke else (300, 5000)
+    steps, time = (3, 200) if options.smoke else (600, 5000)
 
     rows = [
         ("two layers, zoneout, lengths, one direction", tagging(False, steps, options)),
         ("two layers, zoneout, lengths, both directions", tagging(True, steps, options)),
         ("truncated: a stream, in windows of 25 steps", stream(time, options)),
-        *recomputed(time // 5, options),
+        *recomputed(time // 2, options),
     ]
     lines = [f"{run:<48}{result}" for run, result in rows]
     print("\n".join(lines))

@@ -1,13 +1,17 @@
-"""Gradients that vanish and explode, and how they are tamed: the size of the derivative of the last state by the others.
+"""Gradients that vanish and explode, and how they are tamed: how large the last state's derivatives by the others are.
 
 What a loss at step T says to step t is multiplied by the product of the derivatives of all steps between. The smallest
 case is h' = w h, where that product is a power of w. The table gives it for 50 factors, and for 49, which is all that
 there are between the first and the last of 50 states.
 
 The figure, left: of cells with 32 units, that get noise as input, the root mean square of the singular values of
-∂s_T/∂s_t: how much longer or shorter a vector comes back, on average. s is the state h; of an LSTM, it is c. Right: what
-clipping does about it (Pascanu et al., 2013). The network is one unit, x' = w σ(x) + b, whose state after 50 steps
-shall be 0.7. Its loss has a cliff, and one step from there, along the gradient, leads out of the picture.
+∂s_T/∂s_t: how much longer or shorter a vector comes back, on average. s is the state h; of an LSTM, it is c. With the
+same weights linear units explode, and tanh, which is flat where its input is large, does not. A forget gate that is
+open when training begins, an identity, or a state that is only changed keep a gradient near its size.
+
+Right: what clipping does about one that has exploded (Pascanu et al., 2013). The network is one unit, x' = w σ(x) + b,
+whose state after 50 steps shall be 0.7. Its loss has a cliff, and a step along the gradient there leads far away, to
+where nothing had been learned. Clipped, the same descent follows the cliff down.
 
     python examples/vanishing.py
 """
@@ -83,10 +87,10 @@ def loss(w, b):
     return (x - 0.7) ** 2
 
 
-def descent(clip: float, steps: int) -> tuple[np.ndarray, float]:
+def descent(clip: float, steps: int = 100) -> tuple[np.ndarray, float]:
     """The way of (w, b) down the loss, and the largest norm of a gradient on it."""
-    w, b = (tg.tensor(value, requires_grad=True) for value in (5.4, -2.8))
-    optimizer, way, largest = optim.SGD([w, b], lr=0.02), [(w.item(), b.item())], 0.0
+    w, b = (tg.tensor(value, requires_grad=True) for value in (5.0, -2.5))
+    optimizer, way, largest = optim.SGD([w, b], lr=0.01), [(w.item(), b.item())], 0.0
     for _ in range(steps):
         optimizer.zero_grad()
         loss(w, b).backward()
@@ -105,17 +109,17 @@ def draw(measured: dict[str, np.ndarray], ways: dict[str, np.ndarray], path: Pat
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
     for name, values in measured.items():
         style = "--" if name.startswith("LSTM") else "-"
-        left.semilogy(range(1, len(values) + 1), np.maximum(values, 1e-12), style, label=name)
+        left.semilogy(range(1, len(values) + 1), values, style, label=name)
     left.set(title="How much of a gradient comes back to step t", xlabel="step t", ylabel="size of ∂s_T/∂s_t")
     left.grid(alpha=0.3)
-    left.legend(fontsize="small")
-    w, b = np.meshgrid(np.linspace(4, 7, 200), np.linspace(-3.6, -2, 200))
+    left.legend(fontsize="small", loc="lower right")
+    w, b = np.meshgrid(np.linspace(4.2, 5.4, 300), np.linspace(-3, -1.8, 300))
     shades = right.pcolormesh(w, b, np.log10(loss(w, b) + 1e-6), cmap="Blues")
     figure.colorbar(shades, label="log10 of the loss")
     for (name, way), style in zip(ways.items(), ("r.-", "k.-")):
-        right.plot(*way.T, style, label=name)
+        right.plot(*way.T, style, markersize=3, linewidth=1, label=name)
     right.plot(*next(iter(ways.values()))[0], "ko", markersize=9, fillstyle="none", label="start")
-    right.set(title="A cliff: x' = w σ(x) + b, 50 times", xlabel="w", ylabel="b", xlim=(4, 7), ylim=(-3.6, -2))
+    right.set(title="A cliff: x' = w σ(x) + b, 50 times", xlabel="w", ylabel="b", xlim=(4.2, 5.4), ylim=(-3, -1.8))
     right.legend(loc="lower left")
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -140,12 +144,12 @@ def main(arguments: list[str] | None = None) -> dict[str, np.ndarray]:
     print(f"\n{f'of {options.steps} steps':<22}{'s_T by s_1':>12}{'by the middle':>15}")
     for name, values in measured.items():
         print(f"{name:<22}{values[0]:>12.3g}{values[len(values) // 2]:>15.3g}")
-    print(f"\n{'SGD':<22}{'largest gradient':>18}{'w at last':>12}{'b at last':>12}{'loss at last':>14}")
+    print(f"\n{'100 steps of SGD':<22}{'largest gradient':>18}{'w at last':>12}{'b at last':>12}{'loss':>12}")
     ways = {}
-    for name, clip in ("as it is", 1e30), ("clipped to norm 1", 1.0):
-        ways[name], largest = descent(clip, options.steps)
+    for name, clip in ("as it is", 1e30), ("clipped to norm 3", 3.0):
+        ways[name], largest = descent(clip)
         w, b = ways[name][-1]
-        print(f"{name:<22}{largest:>18.4g}{w:>12.4g}{b:>12.4g}{float(loss(w, b)):>14.4g}")
+        print(f"{name:<22}{largest:>18.4g}{w:>12.4g}{b:>12.4g}{float(loss(w, b)):>12.4g}")
     draw(measured, ways, options.out / "vanishing.png")
     print(f"\nFigure: {options.out / 'vanishing.png'}")
     return measured

@@ -5,9 +5,9 @@ were marked is asked for (Hochreiter and Schmidhuber, 1997). Always saying 1 has
 
     python examples/write_your_own.py
 
-They differ in what carries the past: the IndRNN gives each unit one weight to itself (Li et al., 2018), the minGRU gates
-which do not look at the state (Feng et al., 2024), the LRU complex eigenvalues within the unit circle (Orvieto et al.,
-2023), and the orthogonal RNN a matrix that can only turn the state (Helfrich et al., 2018).
+They differ in what carries the past: in the IndRNN, each unit has one weight to itself (Li et al., 2018); the gates of
+the minGRU do not look at the state (Feng et al., 2024); the LRU has complex eigenvalues within the unit circle (Orvieto
+et al., 2023); the orthogonal RNN a matrix that can only turn the state (Helfrich et al., 2018).
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class OrthogonalCell(nn.Cell):
         self.bias = nn.Parameter(np.zeros(hidden_size, np.float32))
 
     def initial_state(self, x):
-        A, eye = 0.1 * (self.M - self.M.T), np.eye(self.hidden_size, dtype=np.float32)
-        return np.zeros((*x.shape[:-1], self.hidden_size), np.float32), tg.solve(eye + A, eye - A)
+        A, eye = 0.1 * (self.M - self.M.T), np.eye(self.hidden_size, dtype=x.dtype)
+        return np.zeros((*x.shape[:-1], self.hidden_size), x.dtype), tg.solve(eye + A, eye - A)
 
     def step(self, x, state):
         h, W = state

@@ -100,3 +100,117 @@ def test_stopped_before_anything_was_learnt(digits, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(digits, "accuracy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert digits.main(["--smoke", "--out", str(tmp_path)]) == []
     assert not (tmp_path / "digits.png").exists()
+
+
+# The others --------------------------------------------------------------------------------------------------------
+
+OTHERS = {  # the figure that each leaves; or, without one, the table
+    "bptt": "bptt.png",
+    "five_modes": "table.txt",
+    "own_cell": "table.txt",
+    "timescales": "timescales.png",
+    "vanishing": "vanishing.png",
+    "write_your_own": "table.txt",
+}
+
+
+def test_all_examples_are_run_here_and_listed():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {*OTHERS, "sequential_digits"}
+    listed = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
+    assert all(f"python examples/{name}.py" in listed for name in names)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_example_runs_as_a_program(tmp_path, name):
+    if OTHERS[name].endswith(".png"):
+        pytest.importorskip("matplotlib")
+    command = [sys.executable, EXAMPLES / f"{name}.py", "--smoke", "--out", tmp_path / "runs"]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr and len(done.stdout.splitlines()) > 5
+    made = tmp_path / "runs" / OTHERS[name]
+    if made.suffix == ".png":
+        assert made.stat().st_size > 10_000
+    else:
+        assert done.stdout.startswith(made.read_text(encoding="utf-8"))
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]  # it leaves nothing elsewhere
+
+
+def test_five_modes_run_free_and_with_a_teacher(tmp_path):
+    modes = example("five_modes")
+    for language, inputs, outputs in (
+        (modes.successor, 1, 1), (modes.countdown, 10, 10), (modes.ones, 9, 1), (modes.running_maximum, 12, 12),
+        (modes.translation, 8, 8),
+    ):  # fmt: skip
+        x, y = language(np.random.default_rng(0), 5)
+        assert (x.shape, y.shape) == ((inputs, 5), (outputs, 5))
+    model = modes.Translator(8, np.random.default_rng(0))
+    alone = model(x).numpy()
+    said = alone.argmax(axis=-1)  # a teacher who says just what it says itself changes nothing
+    np.testing.assert_allclose(model(x, said).numpy(), alone, rtol=1e-5, atol=1e-6)
+    told = model(x, np.roll(said, 1, axis=-1)).numpy()
+    assert np.array_equal(told[0], model(x, said).numpy()[0])  # the first step hears nobody
+
+
+def doubled(module):
+    """The module, its parameters in float64."""
+    for part in module.modules():
+        for name, p in vars(part).items():
+            if isinstance(p, tg.nn.Parameter):
+                setattr(part, name, tg.nn.Parameter(p.data.astype(np.float64)))
+    return module
+
+
+def test_own_cell_needs_no_derivative_and_padding_touches_nothing(tmp_path):
+    own = example("own_cell")
+    cell = doubled(own.MinimalGatedCell(2, 3, rng=0))
+    x = tg.tensor(np.random.default_rng(0).standard_normal((4, 2, 2)), requires_grad=True)
+    tg.check_gradients(lambda x, *_: tg.scan(cell, x)[0], x, *cell.parameters(), order=2)
+    x, tags, lengths = own.peaks(np.random.default_rng(0), 7)
+    assert np.isnan(x).any() and (tags.sum(axis=0) == 1).all()
+    scores = own.Tagger(4, True, np.random.default_rng(0)).eval()(x, lengths).numpy()
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", ["IndRNNCell", "MinGRUCell", "LRUCell", "OrthogonalCell"])
+def test_cells_that_are_written_by_the_reader(name):
+    rng = np.random.default_rng(0)
+    cell = doubled(getattr(example("write_your_own"), name)(3, 4, rng=0))
+    for p in cell.parameters():  # some are at first where a rule has a kink
+        p.data = p.data + 0.1 * rng.standard_normal(p.shape)
+    x = tg.tensor(rng.standard_normal((5, 2, 3)), requires_grad=True)
+    if name == "OrthogonalCell":
+        _, (_, W) = tg.scan(cell, x)
+        np.testing.assert_allclose(W.numpy() @ W.numpy().T, np.eye(4), atol=1e-12)
+    tg.check_gradients(lambda x, *_: tg.scan(cell, x)[0], x, *cell.parameters())
+    ys, _ = tg.scan(cell, x, lengths=np.array([5, 2]))
+    alone, _ = tg.scan(cell, x[:2, 1:])
+    np.testing.assert_allclose(ys[:2, 1:].numpy(), alone.numpy(), rtol=1e-12)
+
+
+def test_adding_is_the_sum_of_two_marked_numbers():
+    x, y = example("write_your_own").adding(np.random.default_rng(0), 6, 10)
+    assert (x[..., 1].sum(axis=0) == 2).all() and (x[:5, :, 1].sum(axis=0) == 1).all()
+    np.testing.assert_allclose(y, np.where(x[..., 1] == 1, x[..., 0], 0).sum(axis=0), rtol=1e-6)
+
+
+def test_vanishing_powers_and_sizes(tmp_path):
+    vanishing = example("vanishing")
+    powers = [vanishing.power(w, n) for w in (1.1, 0.9) for n in (50, 49)]
+    np.testing.assert_allclose(powers, [117.39, 106.72, 0.0051538, 0.0057264], rtol=1e-4)
+    cell = tg.nn.RNNCell(4, vanishing.HIDDEN, nonlinearity="linear", bias=False, rng=0)
+    found = vanishing.sizes(cell, np.ones((4, 4), np.float32))
+    W = cell.weight_hh.numpy().astype(np.float64)
+    known = [np.linalg.norm(np.linalg.matrix_power(W, n)) / vanishing.HIDDEN**0.5 for n in (3, 2, 1, 0)]
+    np.testing.assert_allclose(found, known, rtol=1e-4)
+
+
+def test_leaky_units_remember_what_is_known(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = example("timescales").main(["--smoke", "--out", str(tmp_path)])
+    for a in (0.5, 0.1, 0.02):
+        response, gradient = found[f"leaky, a = {a}"]
+        np.testing.assert_allclose(gradient / gradient[0], (1 - a) ** np.arange(30), rtol=1e-4)
+        np.testing.assert_allclose(response[5] / response[0], (1 - a) ** 5, rtol=1e-4)

@@ -301,7 +301,8 @@ def online(cell: Any, xs: Any, loss: Callable, state: Any, wanted: list[Tensor])
         value, J_and_P = loss(y, t), derivatives(variables(after), [*before, *wanted])
         if value is not None:
             value.backward()
-            for p, g in zip(wanted, columns(flat([h.grad for h in before], before) @ S, wanted)):
+            past = columns(flat([h.grad for h in before], before) @ S, wanted) if before else []
+            for p, g in zip(wanted, past):
                 p.grad = Tensor(g if p.grad is None else p.grad._data + g)
         n = len(S)
         S = J_and_P[:, :n] @ S + J_and_P[:, n:]

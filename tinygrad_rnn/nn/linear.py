@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import described
 from .init import uniform
 from .module import Module, Parameter
 
@@ -42,6 +43,11 @@ class Linear(Module):
         self.bias = Parameter(uniform((out_features,), bound, rng, dtype)) if bias else None
 
     def forward(self, x: Any) -> Any:
+        if x.shape[-1:] != (self.in_features,):
+            raise ValueError(f"Linear: x: expected {self.in_features} features on its last axis, got {described(x)}")
+        if x.dtype != self.weight.dtype:
+            raise TypeError(f"Linear: x: expected {self.weight.dtype}, as the weights are, got {described(x)}: "
+                            f"convert it, astype({self.weight.dtype.name!r})")  # fmt: skip
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
