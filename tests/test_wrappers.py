@@ -711,3 +711,11 @@ def test_mistakes_are_named(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_watching_a_wrapper_is_watching_what_is_in_it():
+    cell, other = Zoneout(nn.LSTMCell(3, 2, rng=0), 0.5, rng=0), nn.LSTMCell(3, 2, rng=0)
+    with watching(cell) as seen:
+        for c in (cell, other):
+            tg.scan(c, np.ones((5, 2, 3), np.float32))
+    assert {name: len(values) for name, values in seen.items()} == dict.fromkeys("ifgoc", 5)

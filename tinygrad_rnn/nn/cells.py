@@ -139,7 +139,7 @@ def watching(*cells: Cell) -> Iterator[dict[str, list]]:
     """Collect what cells compute within their steps: the values of each name, in a list with an entry for each step.
 
     Args:
-        cells: whose; all, if none is named.
+        cells: whose, with the cells within them; all, if none is named.
 
     What is collected is on the tape: it can be differentiated with regard to.
 
@@ -150,7 +150,7 @@ def watching(*cells: Cell) -> Iterator[dict[str, list]]:
     (['r', 'z', 'n'], 7, (2, 4))
     """
     seen: dict[str, list] = {}
-    token = _seen.set((seen, cells))
+    token = _seen.set((seen, {module for cell in cells for module in cell.modules()}))
     try:
         yield seen
     finally:
