@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> dict[str, np.ndarray]:
         print(f"{name:<22}{values[0]:>12.3g}{values[len(values) // 2]:>15.3g}")
     print(f"\n{'100 steps of SGD':<22}{'largest gradient':>18}{'w at last':>12}{'b at last':>12}{'loss':>12}")
     ways = {}
-    for name, clip in ("as it is", 1e30), ("clipped to norm 3", 3.0):
+    for name, clip in ("as it is", np.inf), ("clipped to norm 3", 3.0):
         ways[name], largest = descent(clip)
         w, b = ways[name][-1]
         print(f"{name:<22}{largest:>18.4g}{w:>12.4g}{b:>12.4g}{float(loss(w, b)):>12.4g}")

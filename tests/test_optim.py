@@ -505,3 +505,11 @@ def test_a_plateau_below_zero_is_one():
     for _ in range(3):
         schedule.step(-1.0)
     assert optimizer.lr == 0.25
+
+
+def test_an_infinite_max_norm_only_asks_for_the_norm():
+    p = tg.tensor([3.0, 4.0], requires_grad=True)
+    for g in ([3.0, 4.0], [0.0, 0.0]):
+        p.grad = tg.tensor(g)
+        assert float(optim.clip_grad_norm_([p], np.inf)) == np.hypot(*g)
+        assert p.grad.tolist() == g

@@ -20,7 +20,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
 
     Args:
         parameters: parameters; those without a gradient count as 0.
-        max_norm: more than 0.
+        max_norm: more than 0; ``inf`` only asks for the norm.
         on_nonfinite: what to do if the norm is infinite or NaN. ``"raise"``; ``"skip"``: forget all the gradients, so
             that the optimiser's next step does nothing; ``"ignore"``: scale without looking, as PyTorch does, so that
             NaN spreads (on a GPU this does not wait for the norm).
@@ -42,7 +42,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
         for p in clipped:
             p.grad = None
     else:
-        factor = max_norm / np.maximum(norm, max_norm)
+        factor = np.minimum(max_norm / np.where(norm == 0, 1, norm), 1)
         for p in clipped:
             p.grad = Tensor(to_array(p.grad._data * factor.astype(p.dtype)))
     return Tensor(to_array(norm))
