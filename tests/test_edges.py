@@ -1,6 +1,8 @@
 """The edges of the engine: what a careful reader found that could go wrong, one test each."""
 
 import functools
+import os
+import subprocess
 import sys
 import types
 
@@ -229,3 +231,102 @@ def test_slopes_near_the_edges():
 def test_rows_for_the_table_of_errors(call, error, words):
     with pytest.raises(error, match=words.replace("...", r"\.\.\.")):
         call()
+
+
+def test_a_mode_that_ends_within_another_one_leaves_that_as_it_is():
+    """A generator holds a no_grad block open; it is closed inside of an anomaly block, and the other way round."""
+
+    def silent():
+        with tg.no_grad():
+            yield
+
+    before, generator = np.geterr(), silent()
+    next(generator)
+    with tg.anomaly():
+        assert not tg.is_recording()
+        generator.close()
+        assert tg.is_recording()
+        with pytest.raises(tg.AnomalyError):
+            tg.log(leaf(-1.0))
+    assert np.geterr() == before
+    mode = tg.no_grad()
+    mode.__exit__()  # never entered: there is nothing to leave
+    assert tg.is_recording()
+
+
+@pytest.mark.parametrize("name", ["+=", "-=", "*=", "/=", "//=", "%=", "**=", "@="])
+def test_a_parameter_is_not_left_behind_in_silence(name):
+    p = leaf([1.0, 2.0])
+    with tg.no_grad(), pytest.raises(TypeError, match=r"would make a new tensor, and leave this leaf as it is"):
+        exec(f"p {name} p")
+    total = leaf(0.0)
+    total += p.sum()  # where it is recorded, it is an operation like any other
+    assert total.node.op.name == "add"
+    with tg.no_grad():
+        x = tg.tensor(1.0)
+        x += 1.0
+        assert x.item() == 2.0
+
+
+def test_formats_and_membership():
+    x = leaf([1.0, 2.0])
+    assert f"{x.sum():.2f} {x}" == f"3.00 {x!r}"
+    assert 2.0 in x and 3.0 not in x and np.array([1.0, 2.0]) in x
+    assert round(x * 1.26, 1).tolist() == [1.3, 2.5]
+
+
+def test_products_of_lists():
+    assert tg.matmul([[1.0, 2.0]], [[3.0], [4.0]]).tolist() == [[11.0]]
+    assert (leaf([[1.0, 2.0]]) @ [[3.0], [4.0]]).tolist() == [[11.0]]
+
+
+@pytest.mark.parametrize("other", [np.ma.masked_array([1.0], [True]), object()])
+def test_what_has_its_own_arithmetic_is_refused(other):
+    with pytest.raises(TypeError, match=r"multiply.*expected arrays, tensors or numbers, got"):
+        leaf([1.0]) * other
+    if not isinstance(other, np.ndarray):
+        with pytest.raises(TypeError, match=r"add.*expected arrays, tensors or numbers, got"):
+            other + leaf([1.0])
+
+
+def test_a_linear_layer_says_what_it_expects():
+    layer = tg.nn.Linear(3, 2, rng=0)
+    with pytest.raises(ValueError, match=r"Linear: x: expected 3 features on its last axis, got float32 \(5, 2\)"):
+        layer(np.ones((5, 2), np.float32))
+    with pytest.raises(TypeError, match=r"Linear: x: expected float32, as the weights are, got float64 \(5, 3\)"):
+        layer(np.ones((5, 3)))
+
+
+PROGRAM = """
+import hashlib
+import numpy as np
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim
+sha = hashlib.sha256()
+for make in (nn.RNNCell, nn.GRUCell, nn.LSTMCell, lambda *a, rng: nn.Residual(nn.LSTMCell(*a, rng=rng))):
+    rng = np.random.default_rng(0)
+    cell = make(4, 4, rng=rng)
+    optimizer = optim.Adam(cell.parameters(), lr=1e-2)
+    for step in range(50):
+        ys, _ = tg.scan(cell, rng.standard_normal((8, 3, 4)).astype(np.float32))
+        loss = nn.mse(ys, np.zeros(ys.shape, np.float32))
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(cell.parameters(), 0.1)
+        optimizer.step()
+        sha.update(loss.data.tobytes())
+    for value in cell.state_dict().values():
+        sha.update(value.tobytes())
+print(sha.hexdigest())
+"""
+
+
+def test_the_same_program_gives_the_same_bits():
+    """In two processes, whose hashes of strings differ: every loss and every weight."""
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
