@@ -84,6 +84,8 @@ def shared_array(other: Any) -> Any:
 
 def operand(value: Any) -> Any:
     """What stands beside a tensor, as an array or a number: nothing that has its own idea of arithmetic."""
+    if type(value) in (float, int, np.ndarray):
+        return value
     if isinstance(value, (list, tuple)):
         return np.array(value)
     if isinstance(value, (np.ma.MaskedArray, np.matrix)) or not (

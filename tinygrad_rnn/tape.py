@@ -199,19 +199,15 @@ def two_inputs(op: Primitive) -> Callable:
         if of_b := isinstance(b, Tensor):
             y, q = b._data, b.node
         try:
-            if of_a and not of_b and type(b) not in _PLAIN_OR_ARRAY:
-                y = operand(b)
-            elif of_b and not of_a and type(a) not in _PLAIN_OR_ARRAY:
-                x = operand(a)
+            if of_a is not of_b:  # a tensor beside something else
+                x, y = (x, operand(y)) if of_a else (operand(x), y)
             out = forward(x, y)
         except Exception as error:
             explain(error, op, (a, b), {})
         if p is None and q is None:
             return constant(out, op) if of_a or of_b else out
-        if not of_a and op.kept_inputs[0]:
-            x = private(x)
-        if not of_b and op.kept_inputs[1]:
-            y = private(y)
+        if of_a is not of_b and op.kept_inputs[1 if of_a else 0]:  # that is the user's: keep a copy
+            x, y = (x, private(y)) if of_a else (private(x), y)
         parents = (p, q)
         return note(out, op, parents, op.keep(parents, out, x, y))
 
