@@ -212,7 +212,7 @@ def test_second_order_of_the_loop(make, equations):
 @pytest.mark.parametrize("periods", PERIODS)
 def test_clockwork(periods):
     cell = float64(lambda **k: ClockworkCell(I, H, periods, **k))
-    state = draw(B, H), np.array([[0.0], [1.0], [5.0]]) % np.lcm.reduce(periods)  # each sequence has its own
+    state = draw(B, H), np.array([[0], [1], [5]]) % np.lcm.reduce(periods)  # each sequence has its own
     check_values(cell, clockwork(periods), state)
     check_gradient(cell, clockwork(periods), state)
     h, clock = state  # which jumps: no difference can be taken of it
@@ -231,7 +231,7 @@ def test_the_clock_does_not_run_out():
     """It goes round, so it is exact however long the sequence is."""
     cell = ClockworkCell(1, 2, (1, 3), rng=0, dtype=np.float16)
     clock = tg.scan(cell, np.zeros((3001, 1, 1), np.float16))[1][1]
-    assert clock.dtype == np.float16 and clock.item() == 3001 % 3
+    assert clock.dtype == np.int64 and clock.item() == 3001 % 3
 
 
 @every_cell
@@ -245,7 +245,7 @@ def test_a_cell_runs_on_every_backend_and_stays_float32(make, xp):
         cell.to("cuda")
     ys, _ = tg.scan(cell, tg.tensor(xp.asarray(xs)))
     (ys**2).sum().backward()
-    assert ys.dtype == np.float32 and all(s.dtype == np.float32 for s in leaves(last))
+    assert ys.dtype == np.float32 and all(s.dtype == np.float32 for s in leaves(last) if s.dtype.kind == "f")
     np.testing.assert_allclose(ys.numpy(), expected.data, rtol=1e-5, atol=1e-6)
     for p, g in zip(cell.parameters(), grads):
         assert p.grad.device == p.device
@@ -256,11 +256,13 @@ def test_a_cell_runs_on_every_backend_and_stays_float32(make, xp):
 @pytest.mark.parametrize(("t", "b"), [(0, B), (T, 0)])
 def test_no_steps_and_no_sequences(make, t, b):
     cell = float64(make)
-    state = tg.trees.map(lambda s: tg.tensor(s.data + 1, requires_grad=True), cell.initial_state(np.zeros((b, I))))
+    state = tg.trees.map(
+        lambda s: tg.tensor(s.data + 1, requires_grad=s.dtype.kind == "f"), cell.initial_state(np.zeros((b, I)))
+    )
     ys, last = tg.scan(cell, np.ones((t, b, I)), state)
     assert ys.shape[:2] == (t, b)
     (ys.sum() + sum(s.sum() for s in leaves(last))).backward()
-    assert t or all((s.grad.data == 1).all() for s in leaves(state))
+    assert t or all((s.grad.data == 1).all() for s in leaves(state) if s.requires_grad)
     ys, _ = tg.scan(cell, np.ones((T, I)))  # a sequence without a batch
     np.testing.assert_allclose(ys.data, tg.scan(cell, np.ones((T, 1, I)))[0].data[:, 0], rtol=1e-12)
 

@@ -330,3 +330,42 @@ def test_the_same_program_gives_the_same_bits():
         for seed in ("1", "2")
     }
     assert len(digests) == 1
+
+
+def test_settings_from_numpy_do_not_widen_parameters():
+    wide = np.float64(0.1)
+    for make in (lambda p: tg.optim.SGD(p, lr=wide, momentum=wide), lambda p: tg.optim.Adam(p, lr=wide, eps=wide)):
+        p = tg.tensor(np.ones(2, np.float32), requires_grad=True)
+        optimizer = make([p])
+        for _ in range(2):
+            p.grad = tg.tensor(np.ones(2, np.float32))
+            optimizer.step()
+        assert p.dtype == np.float32
+    layer = tg.nn.LayerNorm(3, eps=wide)
+    assert layer(np.ones((2, 3), np.float32)).dtype == np.float32
+
+
+def test_a_network_is_no_cell():
+    net, xs = tg.nn.RNN(3, 4, rng=0), np.ones((5, 2, 3), np.float32)
+    for run in (tg.scan, tg.bptt.checkpointed):
+        with pytest.raises(
+            TypeError, match=r"cell: expected a Cell, or a function step\(x, state\), got RNN, a module"
+        ):
+            run(net, xs)
+        with pytest.raises(TypeError, match="got RNN, a module"):
+            run(net, xs, np.zeros((1, 4), np.float32))
+
+
+def test_checkpoints_notice_that_training_ended():
+    cell = tg.nn.Zoneout(tg.nn.LSTMCell(3, 4, rng=0), 0.5, rng=0)
+    ys, _ = tg.bptt.checkpointed(cell, np.ones((9, 2, 3), np.float32))
+    cell.eval()
+    with pytest.raises(RuntimeError, match=r"train\(\) or eval\(\) was called between"):
+        ys.sum().backward()
+
+
+def test_wrappers_leave_a_clock_alone():
+    xs = np.ones((6, 2, 3), np.float32)
+    for wrap in (lambda c: tg.nn.Zoneout(c, 0.9, rng=0), lambda c: tg.nn.RecurrentDropout(c, 0.9, rng=0)):
+        _, (_, clock) = tg.scan(wrap(tg.nn.ClockworkCell(3, 4, (1, 4), rng=0)), xs)
+        assert clock.tolist() == [[2], [2]]

@@ -21,14 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import trees
-from .arrays import has_gradient
+from .arrays import device_of, has_gradient
 from .debug import label
 from .errors import described
 from .nn import Cell, Module, scan
 from .nn.cells import pair
 from .nn.recurrent import flags, mask_of
 from .ops import concatenate, flip, split
-from .ops.checkpoint import checkpoint
+from .ops.checkpoint import checkpoint, set_states
+from .ops.checkpoint import states as draws_of
 from .tensor import Tensor, tensor
 from .transforms import inner, pulled
 
@@ -177,6 +178,8 @@ def checkpointed(
     if not shape or not shape[0] or (len(shape) == 1 and not lengths is mask is reset is None):  # not to be cut
         return scan(cell, xs, state, lengths=lengths, mask=mask, reset=reset, reverse=reverse, states=states)
     time, known = shape[0], isinstance(cell, Cell)
+    if not known and (state is None or isinstance(cell, Module)):
+        return scan(cell, xs, state)  # which says what is wrong
     every = round(math.sqrt(time)) if every is None else every
     if every < 1:
         raise ValueError(f"every: expected the length of a segment, at least 1, got {every}")
@@ -190,6 +193,8 @@ def checkpointed(
     mask, reset = mask_of(lengths, mask, data), flags("reset", reset, data)
     if reverse and reset is not None:  # back in time, a sequence begins where the one after it has its first step
         reset = np.concatenate([reset[1:], np.zeros_like(reset[:1])])
+    within = [*cell.modules()] if isinstance(cell, Module) else []
+    modes = [part.training for part in within]
     along = backwards if reverse else lambda x: x
     cuts = [*range(every, time, every)]
 
@@ -197,8 +202,17 @@ def checkpointed(
         return [None] * (len(cuts) + 1) if x is None else split(along(x), cuts) if cuts else [along(x)]
 
     def segment(number: int, xs: Any, mask: Any, reset: Any, state: Any, home: Any) -> tuple:
+        if modes != [part.training for part in within]:
+            raise RuntimeError(
+                "checkpointed: train() or eval() was called between the forward and the backward pass, so "
+                "that what was computed cannot be computed again: call backward() first"
+            )
         with label("segment", number):
-            return scan(Resumed(cell, home), xs, state, mask=mask, reset=reset, states=states)
+            draws = draws_of(generators)
+            result = scan(Resumed(cell, home), xs, state, mask=mask, reset=reset, states=states)
+            if idle(mask, reset):  # the whole scan skips these steps, and draws nothing in them
+                set_states(generators, draws)
+            return result
 
     home, results = None if known else state, []
     for inputs in zip(range(len(cuts) + 1), parts(xs), parts(mask), parts(reset)):
@@ -206,6 +220,12 @@ def checkpointed(
         state = results[-1][1]
     ys, _, *made = zip(*results)
     return (along(joined(ys)), state, *[trees.map(lambda *parts: along(joined(parts)), *m) for m in made])
+
+
+def idle(mask: Any, reset: Any) -> bool:
+    """Whether no sequence has an input, or a reset. (Flags on a GPU are not asked.)"""
+    flags = [f for f in (mask, reset) if f is not None]
+    return mask is not None and all(device_of(f) == "cpu" and not f.any() for f in flags)
 
 
 def backwards(x: Any) -> Any:
@@ -233,7 +253,7 @@ class Resumed(Cell):
 
 def drawn_from(module: Module) -> list[np.random.Generator]:
     """The generators that a module draws from, each once."""
-    found = [getattr(part, "rng", None) for part in module.modules()]
+    found = [value for part in module.modules() for value in vars(part).values()]
     return [*dict.fromkeys(rng for rng in found if isinstance(rng, np.random.Generator))]
 
 

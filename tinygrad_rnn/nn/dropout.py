@@ -52,4 +52,4 @@ def probability(name: str, p: Any, certain: bool = False) -> float:
     """p, if it is in [0, 1), or, where certainty makes sense, in [0, 1]."""
     if not isinstance(p, Real) or not (0 <= p < 1 or (certain and p == 1)):
         raise ValueError(f"{name}: expected a probability in [0, 1{']' if certain else ')'}, got {described(p)}")
-    return p
+    return float(p)  # NumPy's float64 would make float64 of all that it touches

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from .. import trees
-from ..arrays import is_array, move
+from ..arrays import has_gradient, is_array, move
 from ..debug import label
 from ..errors import described
 from ..modes import no_grad
 from ..ops import broadcast_to, concatenate, swapaxes, unstack
+from ..tensor import Tensor, tensor
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .dropout import Dropout
 from .module import Module, Parameter
@@ -64,7 +65,7 @@ class Recurrent(Module):
             if len(directions["backward"]) != len(directions["forward"]):
                 raise ValueError(f"bidirectional: expected {len(directions['forward'])} cells, one for each layer, got "
                                  f"{len(directions['backward'])}")  # fmt: skip
-        self.residual, self.batch_first = residual, batch_first
+        self.residual, self.batch_first = "dense" if residual == "dense" else bool(residual), batch_first
         if learned_state:
             directions = {name: [within(cell, LearnedState) for cell in cells] for name, cells in directions.items()}
         self.layers = [dict(zip(directions, layer)) for layer in zip(*directions.values())]
@@ -190,11 +191,16 @@ class LearnedState(Wrapper):
         if [p.shape for p in trees.flatten(first)[0]] != [p.shape for p in trees.flatten(own)[0]]:
             raise ValueError(f"LearnedState: {type(cell).__name__} remembers more than the cell that it wraps: put it "
                              f"around, {type(cell).__name__}(LearnedState(cell), ...)")  # fmt: skip
-        self.first = trees.map(lambda part: Parameter(getattr(part, "_data", part)[0]), first)
+        self.first = trees.map(lambda part: learned(getattr(part, "_data", part)[0]), first)
         self.state_size, self.state_names = cell.state_size, cell.state_names
 
     def initial_state(self, x: Any) -> Any:
         return trees.map(lambda p: broadcast_to(p, (*x.shape[:-1], *p.shape)), self.first)
+
+
+def learned(part: Any) -> Tensor:
+    """A parameter; of integers, such as a clock, a constant."""
+    return Parameter(part) if has_gradient(part.dtype) else tensor(part)
 
 
 def listed(name: str, cells: Any) -> list[Cell]:

@@ -50,7 +50,7 @@ def cross_entropy(
         raise ValueError(f"targets: expected classes 0 to {classes - 1}, got {targets.min()} to {targets.max()}")
     log_p = log_softmax(shielded(logits, counted), axis=-1)
     losses = -squeeze(take_along_axis(log_p, expand_dims(targets, -1), axis=-1), -1)
-    if label_smoothing:
+    if label_smoothing := float(label_smoothing):
         losses = (1 - label_smoothing) * losses - label_smoothing * mean(log_p, axis=-1)
     return reduced(losses, counted, reduction)
 
@@ -101,7 +101,7 @@ def huber(
     if not delta > 0:
         raise ValueError(f"delta: expected a number above 0, got {delta!r}")
     prediction, target, counted = paired(prediction, target, lengths, mask)
-    distance = prediction - target
+    distance, delta = prediction - target, float(delta)
     near = clip(distance, -delta, delta)
     return reduced(near * (distance - 0.5 * near), counted, reduction)
 

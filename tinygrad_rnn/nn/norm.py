@@ -34,7 +34,7 @@ class LayerNorm(Module):
             raise ValueError(f"normalized_shape: expected a positive number, or some, got {normalized_shape!r}")
         if not eps >= 0:
             raise ValueError(f"eps: expected a number that is not negative, got {eps!r}")
-        self.normalized_shape, self.eps = shape, eps
+        self.normalized_shape, self.eps = shape, float(eps)
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
 

@@ -21,6 +21,7 @@ from ..errors import DeviceError, described
 from ..modes import is_observed, no_grad
 from ..ops import stack, unstack, where
 from .cells import Cell, pair
+from .module import Module
 
 
 def scan(
@@ -61,6 +62,11 @@ def scan(
     data = getattr(xs, "_data", xs)
     if not getattr(data, "ndim", 0):
         raise TypeError(f"xs: expected an array or a tensor, time first, got {described(xs)}")
+    if isinstance(cell, Module) and not isinstance(cell, Cell):
+        raise TypeError(
+            f"cell: expected a Cell, or a function step(x, state), got {type(cell).__name__}, a module: what "
+            "runs over whole sequences itself is called, and what makes a step is a Cell"
+        )
     like_x, known = np.zeros_like(data, shape=data.shape[1:]), isinstance(cell, Cell)
     step, name = (cell.step, type(cell).__name__) if known else (cell, getattr(cell, "__name__", "step"))
     if not (lengths is None and mask is None and reset is None):

@@ -102,9 +102,13 @@ class ClockworkCell(RNNCell):
                              f"further; that takes {self.round}")  # fmt: skip
         self.state_size = (hidden_size, 1)
         module = np.arange(hidden_size) // (hidden_size // len(self.periods))
-        self.unit_periods = tensor(np.asarray(self.periods, dtype)[module])
+        self.unit_periods = tensor(np.asarray(self.periods, np.int64)[module])
         self.connected = tensor((module[:, None] <= module).astype(dtype))
         self.weight_hh = Parameter(self.weight_hh.data * self.connected.data)
+
+    def initial_state(self, x: Any) -> Any:
+        h, clock = super().initial_state(x)
+        return h, clock.astype(np.int64)  # which noise, norms and skips leave alone
 
     def of_state(self, h: Any) -> Any:
         return linear(h, self.weight_hh * self.connected, self.bias_hh)

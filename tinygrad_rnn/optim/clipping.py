@@ -56,4 +56,4 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     within("clip_value", clip_value, clip_value > 0, "a number above 0")
     for p in leaves(parameters):
         if p.grad is not None:
-            p.grad = Tensor(to_array(np.clip(p.grad._data, -clip_value, clip_value)))
+            p.grad = Tensor(to_array(np.clip(p.grad._data, -float(clip_value), float(clip_value))))

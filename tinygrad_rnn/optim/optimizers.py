@@ -107,7 +107,7 @@ class Optimizer:
         """Give each parameter that has a gradient its new value."""
         states = iter(self.state)
         for group in self.param_groups:
-            settings = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+            settings = {name: plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
             for p, state in zip(group["params"], states):  # in this order: zip takes no state after the last parameter
                 if p.grad is not None:
                     p._data = to_array(self.update(p._data, p.grad._data, state, **settings))
