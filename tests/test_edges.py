@@ -369,3 +369,25 @@ def test_wrappers_leave_a_clock_alone():
     for wrap in (lambda c: tg.nn.Zoneout(c, 0.9, rng=0), lambda c: tg.nn.RecurrentDropout(c, 0.9, rng=0)):
         _, (_, clock) = tg.scan(wrap(tg.nn.ClockworkCell(3, 4, (1, 4), rng=0)), xs)
         assert clock.tolist() == [[2], [2]]
+
+
+def test_a_step_that_would_spread_nan_can_be_skipped():
+    p, q = leaf([1.0]), leaf([2.0])
+    optimizer = tg.optim.SGD([p, q], lr=1.0)
+    p.grad, q.grad = tg.tensor([1.0]), tg.tensor([np.nan])
+    optimizer.step(skip_nonfinite=True)
+    assert (p.item(), q.item()) == (1.0, 2.0)
+    q.grad = tg.tensor([1.0])
+    optimizer.step(skip_nonfinite=True)
+    assert (p.item(), q.item()) == (0.0, 1.0)
+
+
+def test_sizes_that_make_no_sense():
+    for sizes in ((3, 0), (-1, 2)):
+        with pytest.raises(ValueError, match="Linear: in_features, out_features: expected sizes"):
+            tg.nn.Linear(*sizes)
+    with pytest.raises(TypeError, match="GRU: proj_size: only an LSTM has a projection"):
+        tg.nn.GRU(3, 4, proj_size=2)
+    with pytest.raises(ValueError, match="expected 3 features on the last axis") as error:
+        tg.scan(tg.nn.GRUCell(3, 4), np.ones((7, 3, 2), np.float32))
+    assert "another axis has that length" in error.value.__notes__[0]

@@ -109,7 +109,10 @@ class Cell(Module):
 
     def _check_input(self, x: Any, name: str, got: str) -> None:
         if x.shape[-1:] != (self.input_size,):
-            raise ValueError(f"{name}: expected {self.input_size} features on the last axis of {got}")
+            error = ValueError(f"{name}: expected {self.input_size} features on the last axis of {got}")
+            if self.input_size in x.shape[:-1]:
+                error.add_note("another axis has that length: are the features last? moveaxis puts them there")
+            raise error
         for p in self.parameters():
             if x.dtype != p.dtype:
                 raise TypeError(f"{name}: expected {p.dtype}, as the cell's weights are; it is {got}: convert it, "

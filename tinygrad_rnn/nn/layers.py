@@ -393,6 +393,8 @@ class GRU(Uniform):
         dropout: float = 0.0, bidirectional: bool = False, reset_after: bool = True, *, rng: Any = None,
         dtype: Any = np.float32, **keywords: Any,
     ):  # fmt: skip
+        if "proj_size" in keywords:
+            raise TypeError("GRU: proj_size: only an LSTM has a projection; put a Linear after the layers")
         super().__init__(
             GRUCell, input_size, hidden_size, num_layers, bidirectional, batch_first, dropout, rng, bias=bias,
             reset_after=reset_after, dtype=dtype, **keywords,

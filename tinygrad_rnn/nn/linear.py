@@ -36,6 +36,9 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32
     ):
+        if in_features < 0 or out_features < 1:
+            raise ValueError("Linear: in_features, out_features: expected sizes of at least 0 and 1, got "
+                             f"{in_features}, {out_features}")  # fmt: skip
         self.in_features, self.out_features = in_features, out_features
         rng = np.random.default_rng(rng)
         bound = max(in_features, 1) ** -0.5

@@ -103,8 +103,15 @@ class Optimizer:
             group["lr"] = lr
             group.pop("initial_lr", None)
 
-    def step(self) -> None:
-        """Give each parameter that has a gradient its new value."""
+    def step(self, skip_nonfinite: bool = False) -> None:
+        """Give each parameter that has a gradient its new value.
+
+        With skip_nonfinite, nothing changes if a gradient has a NaN or an infinity in it (on a GPU, this waits for the
+        gradients).
+        """
+        grads = [p.grad._data for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if skip_nonfinite and not all(bool(np.isfinite(g).all()) for g in grads):
+            return
         states = iter(self.state)
         for group in self.param_groups:
             settings = {name: plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
