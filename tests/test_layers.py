@@ -587,7 +587,7 @@ WRONG = {
     "dropout -1": (lambda: STACK.__class__([gru(I, 3), gru(3, 3)], dropout=-1.0), ValueError, "expected a probability"),
     "projection": (lambda: layers.LSTM(I, H, proj_size=H), ValueError, "proj_size: expected less than hidden_size 4"),
     "negative projection": (lambda: layers.LSTM(I, H, proj_size=-1), ValueError, "proj_size: expected less than"),
-    "projected GRU": (lambda: layers.GRU(I, H, proj_size=2), TypeError, "GRU: proj_size: only an LSTM has a projection"),
+    "projected GRU": (lambda: layers.GRU(I, H, proj_size=2), TypeError, "GRU: proj_size: only an LSTM has"),
     "nonlinearity": (lambda: layers.RNN(I, H, nonlinearity="elu"), ValueError, "nonlinearity: expected .*got 'elu'"),
     "weights": (lambda: LSTM.load_state_dict(GRU.state_dict()), ValueError, r"weight_ih_l0: expected .* \(16, 2\)"),
     "no cell": (lambda: layers.Recurrent([gru(I, 3), nn.Linear(3, 3)]), TypeError,
