@@ -5,7 +5,7 @@ to 64 steps, and the figure shows how far it does: the norm of its gradient with
 Before training it vanishes (Hochreiter, 1991): from the last step to the first by more than ten orders of magnitude, in
 all cells but the IRNN, which starts as the identity. Training brings it back; the gated cells make more of it.
 
-    python examples/sequential_digits.py                          # all four cells: about two minutes on two cores
+    python examples/sequential_digits.py                          # all four cells: a minute and a half on two cores
     python examples/sequential_digits.py --cell lstm --permuted   # the pixels in another order, always the same one
     python examples/sequential_digits.py --resume                 # go on where the last run was stopped (by Ctrl-C)
 
@@ -30,7 +30,7 @@ from tqdm import tqdm
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 
-CELLS = {  # and how fast each learns best
+CELLS = {  # each with a learning rate that suits it
     "rnn": (nn.RNNCell, 5e-3),
     "irnn": (partial(nn.IRNNCell, std=1.0), 1e-3),
     "gru": (nn.GRUCell, 1e-2),
@@ -134,7 +134,7 @@ def accuracy(model: Reader, images: np.ndarray, labels: np.ndarray, device: str)
 
 
 def gradient_norms(model: Reader, images: np.ndarray, labels: np.ndarray, device: str) -> np.ndarray:
-    """The norm of the gradient of the loss with regard to the state h_t, for each step t: a scan, written out."""
+    """The norm of the gradient of the loss with regard to the output h_t, for each step t: a scan, written out."""
     state, hs = None, []
     for x in sequences(images, device):
         h, state = model.cell(x, state)

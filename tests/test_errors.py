@@ -159,7 +159,7 @@ TABLE = [
     # Arguments that are wrong altogether
     ("v + 'text'", TypeError, r"add(a: float64 (3,), b: 'text')"),
     ("v * None", TypeError, r"multiply(a: float64 (3,), b: None)"),
-    ("v * 1j", TypeError, r"complex128 has no gradient here"),
+    ("v * 1j", TypeError, r"complex128 has no gradient here, and one is wanted: compute with real floating-point"),
     ("v.astype(complex)", TypeError, r"complex128 has no gradient here"),
     ("v.astype('bogus')", TypeError, r"astype(x: float64 (3,), dtype: 'bogus')"),
     ("tg.tanh('text')", TypeError, r"tanh(x: 'text')"),
