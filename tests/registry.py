@@ -66,6 +66,7 @@ class OpSpec:
 
 
 SPECS: dict[str, OpSpec] = {}
+NOT_PUBLIC = {"put", "matmul_nt", "matmul_tn"}  # the adjoint of getitem, and what the rules of matmul are made of
 
 
 def op(name: str, draw: Callable, special: Any, errors: Any, **options: Any) -> None:

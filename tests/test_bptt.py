@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
 import tracemalloc
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -492,10 +494,178 @@ def test_a_function_is_cut_too():
     assert [step.state.item() for step in losses] == h[1:]
 
 
+@pytest.mark.parametrize("how", ["lengths", "mask"])
+@pytest.mark.parametrize("name", ["cell", "function", "layers", "both directions", "batch first"])
+def test_a_padded_batch_in_windows_is_its_sequences_one_by_one(name, how):
+    lengths, xs, w = [6, 4, 0, 2], draw(6, 4, I), leaf(draw(I, I, seed=9))
+    cells = [[SMALL["lstm"]() for _ in range(2)] for _ in range(2)]
+    net = {
+        "cell": cells[0][0], "layers": nn.Recurrent(cells[0][0]),
+        "batch first": nn.Recurrent(cells[0][0], batch_first=True),
+        "both directions": nn.Recurrent(cells[0][0], bidirectional=cells[1][0]),
+        "function": lambda x, h: (tg.tanh(x @ w + h),) * 2,
+    }[name]  # fmt: skip
+    parameters = [w] if name == "function" else [*net.parameters()]
+    state = np.zeros((4, I)) if name == "function" else None
+    mask, found = np.arange(6)[:, None] < lengths, []
+    given = {"lengths": lengths} if how == "lengths" else {"mask": mask.T if name == "batch first" else mask}
+    if name == "batch first":
+        steps = truncated(net, xs.swapaxes(0, 1), lambda ys, steps: errors(ys.swapaxes(0, 1), steps), 2, **given)
+        last = [step.state for step in steps][-1]
+    else:
+        last = [step.state for step in truncated(net, xs, errors, 2, state=state, **given)][-1]
+    for p in parameters:
+        found.append(p.grad)
+        p.grad = None
+    if name == "batch first":
+        net.batch_first = False
+    for b, n in enumerate(lengths):
+        start = None if state is None else state[b : b + 1]
+        alone = [*truncated(net, xs[:n, b : b + 1], errors, 2, state=start)]
+        if n and name in ("cell", "layers"):
+            for one, all_ in zip(tg.trees.flatten(alone[-1].state)[0], tg.trees.flatten(last)[0], strict=True):
+                compare(one.data, all_.data[b : b + 1], EXACT)
+    equal(found, [p.grad for p in parameters])
+
+
+@pytest.mark.parametrize("k2", [2, 4])
+def test_resets_in_windows(k2):
+    """Of a function, they lead to the state that the whole began with, and not the window."""
+    cell, xs, reset = SMALL["gru"](), draw(T, B, I), np.zeros((T, B), bool)
+    reset[2, 0] = reset[5, 1] = True
+    ys, _ = tg.scan(cell, xs, reset=reset)
+    total = sum(step.loss.item() for step in truncated(cell, xs, errors, 2, k2, reset=reset))
+    assert abs(total - errors(ys, slice(0, T)).item()) < EXACT
+    h0 = leaf(draw(B, H))
+    for run in (cell.step, lambda x, h: cell.step(x, h)):
+        ys, _ = tg.scan(run, xs, h0, reset=reset)
+        total = sum(step.loss.item() for step in truncated(run, xs, errors, 2, k2, h0, reset=reset))
+        assert abs(total - errors(ys, slice(0, T)).item()) < EXACT
+
+
+def windows(k1, k2):
+    """begin, done, end; and where the next one begins."""
+    begin = done = 0
+    while done < T:
+        end = min(done + k1, T)
+        following = max(min(end + k1, T) - k2, begin)
+        yield begin, done, end, following
+        begin, done = following, end
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (3, 3), (1, 3), (2, 3), (2, 5), (T, T)])
+@pytest.mark.parametrize("kind", ["Recurrent", "LSTM", "GRU", "GRU, learned", "within another"])
+def test_a_backward_direction_sees_its_window(kind, k1, k2, batch_first):
+    """The same, written by hand."""
+    swap = lambda x: x.swapaxes(0, 1) if batch_first else x  # noqa: E731
+
+    def make():
+        if kind == "Recurrent":
+            there, back = [[nn.LSTMCell(n, H, rng=n + i, dtype=np.float64) for n in (I, 2 * H)] for i in (0, 9)]
+            return nn.Recurrent(there, bidirectional=back, batch_first=batch_first)
+        options = {"batch_first": batch_first, "bidirectional": True, "dtype": np.float64, "rng": 0}
+        if kind.startswith("GRU"):
+            net = nn.GRU(I, H, 2, **options, learned_state="learned" in kind)
+            for name, p in net.named_parameters():
+                p.data = p.data + 0.1 * draw(*p.shape) * name.startswith("h0")
+            return net
+        return nn.LSTM(I, H, 2, **options) if kind == "LSTM" else Around(nn.LSTM(I, H, 2, **options))
+
+    class Around(nn.Module):
+        def __init__(self, net):
+            self.net, self.batch_first = net, batch_first
+
+        def forward(self, x, state=None, **options):
+            return self.net(x, state, **options)
+
+        def carried(self, *state):
+            return self.net.carried(*state)
+
+    xs, lengths = draw(T, B, I), [T, 4]
+    by_hand, state = make(), None
+    for begin, done, end, following in windows(k1, k2):
+        mask = np.arange(begin, end)[:, None] < lengths
+        ys, _, every = by_hand(swap(xs[begin:end]), state, mask=swap(mask), states=True)
+        errors(swap(ys)[done - begin :], slice(done, end)).backward()
+        if following > begin:
+            at = following - begin - 1
+            index = (slice(None),) * (batch_first + (kind != "Recurrent")) + (at,)
+            state = tg.trees.map(lambda s: s[index].detach(), every)  # noqa: B023
+            if kind == "Recurrent":
+                state = [(there, None) for there, _ in state]
+            else:
+                home = np.zeros((2, B, H))
+                if "learned" in kind:
+                    first = dict(by_hand.named_parameters())
+                    home = tg.stack([first[f"h0_l{i}_reverse"] + np.zeros((B, H)) for i in range(2)])
+                state = tg.trees.map(lambda s, b=home: tg.stack([s[0], b[0], s[2], b[1]]), state)
+    net = make()
+    *_, step = truncated(net, swap(xs), lambda ys, steps: errors(swap(ys), steps), k1, k2, lengths=lengths)
+    equal([p.grad for p in net.parameters()], [p.grad for p in by_hand.parameters()])
+    net(swap(xs), step.state)  # where the next sequence goes on
+
+
+def test_a_module_that_does_not_say_what_is_carried():
+    class Tagger(nn.Module):
+        def __init__(self):
+            self.rnn = nn.GRU(I, H, bidirectional=True, rng=0, dtype=np.float64)
+
+        def forward(self, x, state=None):
+            return self.rnn(x, state)
+
+    with pytest.raises(TypeError, match=r"^Tagger: it has a backward direction, which begins anew in each window: "
+                       r"give it a method carried\(self, \*state\), which returns that of its layers$"):  # fmt: skip
+        truncated(Tagger(), draw(T, B, I), errors, 2)
+
+
+def test_one_sequence_in_windows_of_a_batch_first_network():
+    net, xs = nn.LSTM(I, H, batch_first=True, bidirectional=True, rng=0, dtype=np.float64), draw(T, I)
+    for k1, k2 in ((T, T), (2, 4)):
+        *_, step = truncated(net, xs, lambda ys, steps: (ys * ys).sum(), k1, k2)
+        assert step.t == T and step.state[0].shape == (2, H)
+
+
+LOSSES = {
+    "a float": (lambda ys, steps: 1.0, "1.0"),
+    "an array": (lambda ys, steps: ys.numpy().sum(), r"np.float64\(.*\)"),
+    "nothing": (lambda ys, steps: None, "None"),
+}
+
+
+@pytest.mark.parametrize(("loss", "got"), LOSSES.values(), ids=LOSSES)
+def test_what_is_no_loss(loss, got):
+    cell, xs = SMALL["gru"](), draw(T, B, I)
+    message = f"^loss: expected a tensor, a single number, that was computed from the outputs, got {got}$"
+    with pytest.raises(TypeError, match=message):
+        next(truncated(cell, xs, loss, 2))
+    if got != "None":
+        with pytest.raises(TypeError, match=message):
+            next(rtrl(cell, xs, loss))
+        with pytest.raises(TypeError, match=message):
+            contributions(cell, xs, loss, cell.weight_hh)
+
+
+@pytest.mark.parametrize("run", [checkpointed, tg.scan, lambda c, xs: rtrl(c, xs, error),
+                                 lambda c, xs: truncated(c, xs, errors, 2),
+                                 lambda c, xs: contributions(c, xs, error, leaf(1.0))])  # fmt: skip
+def test_what_is_no_cell(run):
+    xs, expected = draw(T, B, I), r"^cell: expected a Cell, or a function step\(x, state\), got "
+    with pytest.raises(TypeError, match=expected + r"the class GRUCell: make one, GRUCell\(\.\.\.\)$"):
+        run(nn.GRUCell, xs)
+    with pytest.raises(TypeError, match=expected + "'gru'$"):
+        run("gru", xs)
+    if run.__code__.co_varnames[:2] != ("c", "xs") or "truncated" not in run.__code__.co_names:
+        with pytest.raises(
+            TypeError, match=expected + "Linear, a module: what runs over whole sequences itself is called"
+        ):
+            run(nn.Linear(I, H), xs)
+
+
 def test_wrong_windows():
     cell, xs = SMALL["rnn"](), draw(T, B, I)
-    for k in ((0, None), (3, 2), (-1, 5)):
-        with pytest.raises(ValueError, match="k1, k2: expected 1 <= k1 <= k2"):
+    for k in ((0, None), (3, 2), (-1, 5), (1.5, None), (1, 2.0)):
+        with pytest.raises(ValueError, match=r"k1, k2: expected integers, 1 <= k1 <= k2, got .* a loss every k1 steps"):
             truncated(cell, xs, errors, *k)
     with pytest.raises(ValueError, match=r"xs: it was computed, by multiply, .* compute it inside of the module"):
         truncated(cell, leaf(xs) * 2, errors, 1)
@@ -541,7 +711,7 @@ def test_of_a_checkpoint_only_the_inputs_are_kept():
     y = checkpoint(lambda x: tg.sin(tg.exp(tg.tanh(x @ x))), x)
     tape = tg.tape(y)
     assert [node.op and node.op.name for node in tape] == [None, "recompute", "recompute"]
-    assert tape.bytes() == x.data.nbytes
+    assert tape.nbytes() == x.data.nbytes
     middle = []
 
     def watched(x):
@@ -866,7 +1036,7 @@ def test_anomalies_are_found_in_a_segment():
 
 def test_segments_that_cannot_be():
     cell, xs = SMALL["lstm"](), draw(T, B, I)
-    with pytest.raises(ValueError, match="every: expected the length of a segment, at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^every: expected a whole number, at least 1, got 0$"):
         checkpointed(cell, xs, every=0)
     with pytest.raises(ValueError, match="lengths: expected 2 integers"):
         checkpointed(cell, xs, lengths=[1])
@@ -894,12 +1064,75 @@ def kept(run, time):
 
 
 def test_the_tape_grows_with_time_and_that_of_checkpoints_with_its_root():
-    kept(tg.scan, 10)
-    short, long = kept(tg.scan, 100), kept(tg.scan, 400)
+    scan, segments = partial(tg.scan, compiled=False), partial(checkpointed, compiled=False)
+    kept(scan, 10)
+    short, long = kept(scan, 100), kept(scan, 400)
     assert 3.8 < long / short < 4.2
-    short, long = kept(checkpointed, 100), kept(checkpointed, 400)
+    short, long = kept(segments, 100), kept(segments, 400)
     assert 1.7 < long / short < 2.3
-    assert long < kept(tg.scan, 400) / 20
+    assert long < kept(scan, 400) / 20
+
+
+def steps_and_peak(time, memory):
+    """The steps that are made, forward and back, and the bytes that are held at most; and those of the outputs."""
+    made = []
+
+    class Reader(nn.GRUCell):
+        def __init__(self):
+            super().__init__(4, 24, rng=0)
+            self.readout = nn.Linear(24, 1, rng=1)
+
+        def step(self, x, h):
+            made.append(1)
+            y, h = super().step(x, h)
+            return self.readout(y), h
+
+    cell, xs = Reader(), tg.tensor(draw(time, 32, 4).astype(np.float32))
+    run = partial(tg.scan, compiled=False) if memory is None else partial(checkpointed, memory=memory, compiled=False)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        ys, _ = run(cell, xs)
+        (ys * ys).mean().backward()
+        return len(made), tracemalloc.get_traced_memory()[1], ys.data.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_segments_within_a_number_of_bytes():
+    """The more there are, the fewer steps are made again; at the end, none. Two are made to see what one takes."""
+    time = 600
+    made, plain, _ = steps_and_peak(time, None)
+    assert made == time
+    with pytest.raises(ValueError, match="memory") as caught:
+        steps_and_peak(time, 1000)
+    found = re.fullmatch(r"memory: expected at least ([\d,]+) bytes, for 600 steps with ([\d,]+) on the tape of each, "
+                         r"and a state of ([\d,]+); got 1,000", str(caught.value))  # fmt: skip
+    least, step, state = (int(number.replace(",", "")) for number in found.groups())
+    assert least < plain / 8 and abs(least - 2 * np.sqrt(time * step * state)) < step + state
+    again = []
+    for memory in (least, 2 * least, plain // 2, int(1.1 * plain)):
+        made, peak, outputs = steps_and_peak(time, memory)
+        assert peak < 1.03 * memory + 5 * outputs + 50_000
+        again.append(made - time - 3)
+    assert again == sorted(again, reverse=True) and again[0] < time and again[-1] == 0
+    assert again[2] < 0.55 * time
+
+
+def test_a_number_of_bytes_changes_no_value():
+    cell, xs = wrappers.Zoneout(SMALL["lstm"](), 0.3, rng=4), leaf(draw(T, B, I))
+    plain = second_order(cell, tg.scan, xs, None, **OPTIONS["reset, mask, reverse"])
+    for memory in (10**5, 10**6):
+        cell.rng = np.random.default_rng(4)
+        equal(second_order(cell, checkpointed, xs, None, memory=memory, **OPTIONS["reset, mask, reverse"]), plain)
+    ys, _ = checkpointed(cell, xs[:1], memory=10**6)
+    assert ys.shape == (1, B, H)
+    with pytest.raises(
+        ValueError, match=r"^every, memory: expected one of them, got both: memory says how long a segment"
+    ):
+        checkpointed(cell, xs, every=2, memory=10**6)
+    with pytest.raises(ValueError, match=r"^every: expected a whole number, at least 1, got 1\.5$"):
+        checkpointed(cell, xs, every=1.5)
 
 
 # Carried forward ------------------------------------------------------------------------------------------------------

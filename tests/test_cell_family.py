@@ -12,9 +12,9 @@ from test_cells import B, H, I, T, check_gradient, check_second_order, check_val
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.nn.cells import watching
 from tinygrad_rnn.nn.lstm import LSTM1997Cell, LSTMVariantCell, MinimalGatedCell
 from tinygrad_rnn.nn.timescales import ClockworkCell, LeakyCell
+from tinygrad_rnn.nn.watch import watching
 
 VARIANTS = LSTMVariantCell.VARIANTS
 
@@ -290,6 +290,11 @@ def test_a_variant_without_options_is_the_lstm():
         np.testing.assert_array_equal(tg.scan(lstm, xs)[0].data, tg.scan(variant, xs)[0].data)
 
 
+def test_an_lstm_shows_its_projection():
+    assert repr(nn.LSTMCell(I, H, proj_size=3)) == "LSTMCell(2, 4, proj_size=3)"
+    assert repr(nn.LSTMCell(I, H, bias=False)) == "LSTMCell(2, 4, bias=False)"
+
+
 def test_a_projected_lstm_is_torchs():
     torch = pytest.importorskip("torch")
     theirs = torch.nn.LSTM(I, H, proj_size=3, dtype=torch.float64)
@@ -331,6 +336,19 @@ def test_update_gates_are_converted_exactly(reset_after, bias, meaning):
         for twin in (cell, again, unchanged):
             np.testing.assert_array_equal(twin.state_dict()[name], array)
     assert again.weight_ih is not cell.weight_ih
+
+
+def test_weights_for_the_other_update_gate_are_refused(tmp_path):
+    for kind in (nn.GRUCell, nn.GRU):
+        keeps, overwrites = (kind(I, H, update_gate=meaning, rng=0) for meaning in ("keeps", "overwrites"))
+        name = "overwrites" if kind is nn.GRUCell else "overwrites_l0"
+        with pytest.raises(ValueError, match=rf"state: does not fit this {kind.__name__}:\n  {name}: missing"):
+            overwrites.load_state_dict(keeps.state_dict())
+        with pytest.raises(ValueError, match=f"{name}: not in this module"):
+            keeps.load_state_dict(overwrites.state_dict())
+        tg.save(tmp_path / "gru.npz", overwrites.state_dict())
+        overwrites.load_state_dict(tg.load(tmp_path / "gru.npz"))
+        assert len(list(overwrites.parameters())) == 4
 
 
 # The LSTM of 1997
@@ -430,10 +448,10 @@ WRONG = {
     "not square": (lambda: nn.LSTMCell(I, H, proj_size=2, forget_identity=True), "forget_identity: expected a square"),
     "projection": (lambda: nn.LSTMCell(I, H, proj_size=H), "proj_size: expected less than hidden_size 4, or 0"),
     "state": (lambda: nn.LSTMCell(I, H, proj_size=2)(np.ones((B, I), np.float32), (np.ones((B, H), np.float32),) * 2),
-              r"a state of LSTMCell is \(h, c\), float32 \(3, 2\) and float32 \(3, 4\)"),
+              r"LSTMCell needs \(h, c\), float32 \(3, 2\) and float32 \(3, 4\)"),
     "update gate": (lambda: nn.GRUCell(I, H, update_gate="resets"), "update_gate: expected 'keeps' or 'overwrites'"),
     "meaning": (lambda: nn.GRUCell(I, H).with_update_gate("x"), "update_gate: expected 'keeps' or 'overwrites'"),
-    "blocks": (lambda: LSTM1997Cell(I, 0), "blocks, cells: expected at least 1, got 0 and 1"),
+    "blocks": (lambda: LSTM1997Cell(I, 0), "blocks: expected a whole number, at least 1, got 0"),
     "biases": (lambda: LSTM1997Cell(I, 1, 1, "cells"), "bias: expected True, False or 'gates', got 'cells'"),
     "bias of no gate": (lambda: LSTM1997Cell(I, 1, output_gate=False, output_gate_bias=-1), "output_gate_bias: "),
     "leak": (lambda: LeakyCell(I, H, 1.5), "leak: expected a number from 0 to 1, or 4 of them, got 1.5"),

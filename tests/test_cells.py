@@ -343,22 +343,34 @@ class Bad(nn.Cell):
 
 X = np.ones((T, B, I), np.float32)
 WRONG = {
-    "features": (lambda: tg.scan(nn.LSTMCell(I, H), np.ones((T, B, 7), np.float32)), ValueError,
+    "features": (lambda: tg.scan(nn.LSTMCell(I, H), np.ones((T, B, 7), np.float32)), tg.ShapeError,
                  r"LSTMCell: xs: expected 2 features on the last axis of \(time, batch, features\), got .*\(5, 3, 7\)"),
-    "one step": (lambda: nn.GRUCell(I, H)(np.ones((B, 7), np.float32)), ValueError,
+    "one step": (lambda: nn.GRUCell(I, H)(np.ones((B, 7), np.float32)), tg.ShapeError,
                  r"GRUCell: x: expected 2 features on the last axis of \(batch, features\), got float32 \(3, 7\)"),
+    "features first": (lambda: nn.GRUCell(I, H)(np.ones((I, B), np.float32)), tg.ShapeError,
+                       "another axis has that length: are the features last"),
+    "a number": (lambda: nn.GRUCell(I, H)(np.float32(1)), tg.ShapeError, "GRUCell: x: expected 2 features .* got np"),
+    "a sequence": (lambda: nn.GRUCell(I, H)(X), tg.ShapeError,
+                   r"GRUCell: x: expected one step, \(batch, features\), got float32 \(5, 3, 2\): "
+                   r"nn.scan\(cell, xs\) runs a cell over a sequence"),
+    "a list for a step": (lambda: nn.LSTMCell(I, H)([[1.0, 2.0]]), TypeError,
+                          r"^LSTMCell: x: expected an array or a tensor, got list: make one of it, with "
+                          r"np.asarray\(x\)$"),
+    "a list for any step": (lambda: Bad(None)([[1.0, 2.0]]), TypeError,
+                            r"^Bad: x: expected an array or a tensor, got list: make one of it, with np.asarray\(x\)$"),
     "dtype": (lambda: tg.scan(nn.RNNCell(I, H), X.astype(float)), TypeError,
               r"RNNCell: xs: expected float32, as the cell's weights are; .* got float64 .*astype\('float32'\)"),
     "integers": (lambda: tg.scan(nn.RNNCell(I, H), X.astype(int)), TypeError, "expected float32"),
-    "h without c": (lambda: tg.scan(nn.LSTMCell(I, H), X, X[0, :, :1]), ValueError,
-                    r"LSTMCell: state: expected a tuple of 2.*\n.*a state of LSTMCell is \(h, c\), each float32"),
-    "h and c": (lambda: tg.scan(nn.GRUCell(I, H), X, (X[0], X[0])), ValueError,
+    "h without c": (lambda: tg.scan(nn.LSTMCell(I, H), X, X[0, :, :1]), tg.StateError,
+                    r"^LSTMCell: state: expected a tuple of 2, got one ndarray: LSTMCell needs \(h, c\), "
+                    r"each float32 \(3, 4\)$"),
+    "h and c": (lambda: tg.scan(nn.GRUCell(I, H), X, (X[0], X[0])), tg.StateError,
                 r"GRUCell: state: expected float32 \(3, 4\)"),
     "a part": (lambda: tg.scan(nn.LSTMCell(I, H), X, (np.zeros((B, H), np.float32), np.zeros((B, 9), np.float32))),
-               ValueError, r"LSTMCell: state: expected float32 \(3, 4\), got float32 \(3, 9\)"),
-    "state's dtype": (lambda: tg.scan(nn.GRUCell(I, H), X, np.zeros((B, H))), ValueError,
+               tg.StateError, r"LSTMCell: state: expected float32 \(3, 4\), got float32 \(3, 9\)"),
+    "state's dtype": (lambda: tg.scan(nn.GRUCell(I, H), X, np.zeros((B, H))), tg.StateError,
                       r"GRUCell: state: expected float32 \(3, 4\), got float64 \(3, 4\)"),
-    "batch first": (lambda: tg.scan(nn.GRUCell(I, H), X, np.zeros((T, H), np.float32)), ValueError,
+    "batch first": (lambda: tg.scan(nn.GRUCell(I, H), X, np.zeros((T, H), np.float32)), tg.StateError,
                     r"got float32 \(5, 4\)\n.*if yours is \(batch, time, features\), pass xs.swapaxes\(0, 1\)"),
     "no tensor": (lambda: tg.scan(nn.GRUCell(I, H), X, 0.0), ValueError, "GRUCell: state: expected float32"),
     "a list": (lambda: tg.scan(nn.GRUCell(I, H), [1, 2]), TypeError, "xs: expected an array or a tensor, time first"),
@@ -374,7 +386,12 @@ WRONG = {
     "no size": (lambda: tg.scan(nn.Cell(), X), TypeError, "Cell: set self.state_size"),
     "no step": (lambda: tg.scan(type("Idle", (nn.Cell,), {"state_size": 1})(), X), NotImplementedError,
                 "Idle: a cell computes"),
-    "no units": (lambda: nn.GRUCell(I, 0), ValueError, "hidden_size: expected at least 0 and 1, got 2 and 0"),
+    "no units": (lambda: nn.GRUCell(I, 0), ValueError, "hidden_size: expected a whole number, at least 1, got 0"),
+    "half a unit": (lambda: nn.LSTMCell(I, 4.5), ValueError, "hidden_size: expected a whole number, .*, got 4.5"),
+    "a float": (lambda: nn.GRUCell(I, 4.0), ValueError, "hidden_size: expected a whole number, at least 1, got 4.0"),
+    "features as text": (lambda: nn.RNNCell("2", H), ValueError, "input_size: expected a whole number, .*, got '2'"),
+    "less than no projection": (lambda: nn.LSTMCell(I, H, proj_size=-1), ValueError,
+                                "proj_size: expected a whole number, at least 0, got -1"),
     "nonlinearity": (lambda: nn.RNNCell(I, H, nonlinearity="elu"), ValueError,
                      "nonlinearity: expected one of 'tanh', 'relu', 'sigmoid', 'linear' or a function, got 'elu'"),
 }  # fmt: skip
@@ -443,6 +460,7 @@ def test_nothing_is_left_on_the_tape():
 
 def test_the_tape_is_linear_in_the_number_of_steps():
     def entries(steps):
-        return len(tg.tape(tg.scan(nn.LSTMCell(I, H, rng=0), np.ones((steps, 1, I), np.float32))[0]))
+        xs = np.ones((steps, 1, I), np.float32)
+        return len(tg.tape(tg.scan(nn.LSTMCell(I, H, rng=0), xs, compiled=False)[0]))
 
     assert entries(40) - entries(30) == entries(30) - entries(20) == 10 * (entries(11) - entries(10))

@@ -49,7 +49,9 @@ def test_operands_and_arguments_are_shown():
         message = raised(AnomalyError, lambda: tg.prod(leaf(1e200, 1e200)))
         assert re.match(r"prod made inf, out of finite numbers: prod\(x: float64 \(2,\).*\), called at", message)
         message = raised(AnomalyError, lambda: tg.astype(leaf(1e200), np.float32))
-        assert "astype made inf at [0]" in message
+        assert "astype made inf at [0], out of finite numbers (x = 1e+200): astype(x: float64 (1,), " in message
+        message = raised(AnomalyError, lambda: tg.quotient(leaf(1.0, 2.0), np.array([4.0, 0.0])))
+        assert "quotient made inf at [1], out of finite numbers (a = 2.0, b = 0.0): quotient(a: " in message
 
 
 def test_infinities_that_were_put_in_are_let_through():

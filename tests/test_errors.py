@@ -327,3 +327,4 @@ def test_kinds_of_errors_are_kept_and_the_cause_is_there():
         np.ones((2, 3)) @ tg.tensor(np.ones((2, 3)))
     assert isinstance(error.value.__cause__, ValueError)
     assert isinstance(tg.DeviceError(""), TypeError)
+    assert issubclass(tg.ShapeError, ValueError) and issubclass(tg.StateError, ValueError)

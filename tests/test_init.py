@@ -102,6 +102,27 @@ def test_a_matrix_without_cycles_is_refused():
         w = np.triu(rng.standard_normal((n, n)), 1)[order][:, order]
         with pytest.raises(ValueError, match=r"weight: all of its eigenvalues are 0.*with more connections"):
             init.with_spectral_radius(w, 0.9)
+    with pytest.raises(ValueError, match="weight: all of its eigenvalues are 0"):
+        init.with_spectral_radius(np.zeros((2, 2)), 0.9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [2, 5, 30, 60])
+def test_nor_does_it_help_to_turn_it(n, dtype):
+    """Their computed eigenvalues are not small, but errors all the same."""
+    for seed in range(5):
+        q, u = init.orthogonal((n, n), rng=seed, dtype=np.float64), init.normal((n, n), rng=seed, dtype=np.float64)
+        with pytest.raises(ValueError, match="weight: all of its eigenvalues are 0"):
+            init.with_spectral_radius((q @ np.triu(u, 1) @ q.T).astype(dtype), 0.9)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_no_matrix_is_refused_because_its_eigenvalues_cancel(dtype):
+    """Rings have eigenvalues all around a circle; a small weight has a small one."""
+    tiny = np.array([[1e-4 if dtype == np.float16 else 1e-30]])
+    for w in (*[np.roll(np.eye(n), 1, 0) for n in (3, 10, 100)], np.array([[0.9, 10.0], [0.0, 0.9]]), tiny):
+        scaled = init.with_spectral_radius(w.astype(dtype), 0.5)
+        assert abs(np.linalg.eigvals(scaled.astype(float))).max() == pytest.approx(0.5, rel=1e-3)
 
 
 def test_a_given_largest_singular_value():

@@ -393,6 +393,132 @@ def test_ones_own_cell_in_two_layers_both_ways_with_lengths_and_zoneout():
     one[0].sum().backward()
 
 
+# Less memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"lengths": [3, 0, 5]}, {"mask": True}, {"reset": True}, {"mask": True, "reset": True, "states": True},
+], ids=["plain", "lengths", "mask", "reset", "all"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["Recurrent", "LSTM", "GRU"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("checkpoint", [True, 1, 3])
+def test_checkpointed_networks_are_the_networks(checkpoint, batch_first, kind, options):
+    swap = (lambda a: a.swapaxes(0, 1)) if batch_first else lambda a: a
+    flags = np.random.default_rng(2).random((T, B)) < 0.5
+    options = {name: swap(flags) if name in ("mask", "reset") else value for name, value in options.items()}
+    x, results = tg.tensor(swap(draw(T, B, I)), requires_grad=True), []
+    for given in (False, checkpoint):
+        if kind == "Recurrent":
+            net = mixed(batch_first=batch_first, dropout=0.3, learned_state=True, rng=5, checkpoint=given)
+            for i, layer in enumerate(net.layers):
+                layer["forward"] = wrappers.Zoneout(layer["forward"], 0.3, rng=i)
+        else:
+            net = getattr(layers, kind)(I, H, 2, batch_first=batch_first, dropout=0.3, bidirectional=True,
+                                        dtype=np.float64, residual=True, learned_state=True, rng=5,
+                                        checkpoint=given)  # fmt: skip
+        outputs = [y for y in leaves(net(x, **options)) if y.requires_grad]
+        loss = sum((draw(*y.shape, seed=i) * y * y).sum() for i, y in enumerate(outputs))
+        wanted = [x, *net.parameters()]
+        first = tg.gradients(loss, wanted, create_graph=True)
+        second = tg.gradients(sum((g * g).sum() for g in first), wanted)
+        results.append([*outputs, *first, *second, tg.tensor(net.dropout.rng.random(3))])
+    for a, b in zip(*results, strict=True):
+        close(a, b)
+
+
+def test_checkpointed_networks_keep_less():
+    x, kept = draw(400, 1, I).astype(np.float32), []
+    for checkpoint in (False, True):
+        model = layers.LSTM(I, H, 2, bidirectional=True, rng=0, checkpoint=checkpoint, compiled=False)
+        out, _ = model(x)
+        kept.append(len(tg.tape(out)))
+    assert kept[1] < kept[0] / 50
+    assert "checkpoint=True" in repr(layers.LSTM(I, H, checkpoint=True))
+
+
+# What PyTorch's networks do not have ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("residual", [True, "dense"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_torchs_networks_with_ways_around_their_layers(kind, residual, bidirectional):
+    net = getattr(layers, kind)(I, H, 3, bidirectional=bidirectional, residual=residual, rng=0, dtype=np.float64)
+    there = [layer["forward"] for layer in net.layers]
+    back = [layer["backward"] for layer in net.layers] if bidirectional else False
+    x = draw(T, B, I)
+    close(net(x, lengths=[5, 2, 3])[0], layers.Recurrent(there, back, residual)(x, lengths=[5, 2, 3])[0])
+    width = (1 + bidirectional) * H
+    assert net.weight_ih_l2.shape[1] == (width if residual is True else I + 2 * width)
+
+
+def test_torchs_networks_with_learned_states():
+    net = layers.LSTM(I, H, 2, bidirectional=True, learned_state=True, rng=0, dtype=np.float64)
+    plain = layers.LSTM(I, H, 2, bidirectional=True, rng=0, dtype=np.float64)
+    weights = net.state_dict()
+    learned = [name for name in weights if name not in plain.state_dict()]
+    assert learned == [f"{s}0_l{i}{end}" for i in range(2) for end in ("", "_reverse") for s in "hc"]
+    for i, name in enumerate(learned):
+        weights[name] = draw(H, seed=i)
+    net.load_state_dict(weights)
+    h0, c0 = (np.stack([np.tile(weights[name], (B, 1)) for name in learned[i::2]]) for i in range(2))
+    x = draw(T, B, I)
+    close(net(x)[0], plain(x, (h0, c0))[0])
+    assert net.weight_hh_l1_reverse is net.layers[1]["backward"].cell.weight_hh
+    assert list(layers.GRU(I, H, learned_state=True).state_dict())[-1] == "h0_l0"
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_padding_holds_what_is_asked_for(batch_first):
+    swap = (lambda a: a.swapaxes(0, 1)) if batch_first else lambda a: a
+    x, lengths = draw(T, B, I), [3, 0, 5]
+    mask = np.arange(T)[:, None] < lengths
+    for net in (
+        mixed(batch_first=batch_first),
+        layers.GRU(I, H, 3, residual=True, batch_first=batch_first, dtype=np.float64),
+    ):
+        plain, padded = (
+            swap(net(swap(x), lengths=lengths, **keywords)[0].data) for keywords in ({}, {"pad_value": -1})
+        )
+        np.testing.assert_array_equal(padded, np.where(mask[..., None], plain, -1))
+
+
+def test_what_is_carried_to_the_next_window():
+    x = draw(T, B, I)
+    for net in (layers.Recurrent([lstm(I, 3), gru(3, 4)]), layers.GRU(I, H, 2, dtype=np.float64)):
+        _, state, every = net(x, states=True)
+        assert net.carried(state) is state
+        for a, b in zip(leaves(net.carried(every, T - 1)), leaves(state), strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
+    net = mixed()
+    _, state = net(x)
+    assert net.carried(state) == [(there, None) for there, _ in state] == net.carried(net.carried(state))
+    assert net.carried(None) is None
+    net = layers.LSTM(I, H, 2, bidirectional=True, dtype=np.float64, rng=0)
+    _, (h, c), (hs, cs) = net(x, states=True)
+    for got, last in zip(net.carried((h, c)), (h, c)):
+        np.testing.assert_array_equal(got.data[::2], last.data[::2])
+        assert not got.data[1::2].any()
+    np.testing.assert_array_equal(net.carried((hs, cs), 2)[1].data[::2], cs.data[::2, 2])
+
+
+def test_a_warning_names_the_line_that_asked_for_it():
+    for make in (lambda: layers.GRU(I, H, dropout=0.5), lambda: layers.Recurrent(gru(I, 3), dropout=0.5)):
+        with pytest.warns(UserWarning, match="dropout: it acts between layers, and there is only one") as caught:
+            make()
+        assert caught[0].filename == __file__
+
+
+def test_a_weight_that_nothing_would_use():
+    model = layers.RNN(I, H, bias=False, rng=0)
+    for name in ("bias_ih_l0", "weight_ih_l1", "weight_hh_l0_reverse", "weight_hr_l0"):
+        with pytest.raises(AttributeError) as caught:
+            setattr(model, name, nn.Parameter(np.ones(H)))
+        assert str(caught.value) == (f"RNN: {name}: there is no such weight in it, and nothing would use it: bias, "
+                                     "num_layers, bidirectional and proj_size say which there are")  # fmt: skip
+    assert len(list(model.parameters())) == 2
+
+
 # What the lectures say ------------------------------------------------------------------------------------------------
 
 
@@ -579,16 +705,27 @@ WRONG = {
     "mask, batch first": (lambda: BOTH(zeros(B, T, I), mask=np.ones((T, B), bool)), ValueError,
                           r"mask: expected booleans \(batch, time\), \(3, 5\) .*got bool \(5, 3\).* pass mask.T"),
     "lengths without a batch": (lambda: LSTM(X[:, 0], lengths=[5, 5]), ValueError, "no batch axis"),
-    "no units": (lambda: layers.LSTM(I, 0), ValueError, "hidden_size: expected at least 0 and 1, got 2 and 0"),
+    "no units": (lambda: layers.LSTM(I, 0), ValueError, "hidden_size: expected a whole number, at least 1, got 0"),
     "negative units": (lambda: layers.GRU(I, -4), ValueError, "hidden_size: expected .* -4"),
     "negative features": (lambda: layers.RNN(-1, 4), ValueError, "input_size"),
-    "no layers": (lambda: layers.GRU(I, H, 0), ValueError, "num_layers: expected at least 1, got 0"),
+    "no layers": (lambda: layers.GRU(I, H, 0), ValueError, "^num_layers: expected a whole number, at least 1, got 0$"),
     "dropout 1": (lambda: layers.GRU(I, H, 2, dropout=1.0), ValueError, r"p: expected a probability in \[0, 1\)"),
     "dropout -1": (lambda: STACK.__class__([gru(I, 3), gru(3, 3)], dropout=-1.0), ValueError, "expected a probability"),
     "projection": (lambda: layers.LSTM(I, H, proj_size=H), ValueError, "proj_size: expected less than hidden_size 4"),
-    "negative projection": (lambda: layers.LSTM(I, H, proj_size=-1), ValueError, "proj_size: expected less than"),
+    "negative projection": (lambda: layers.LSTM(I, H, proj_size=-1), ValueError,
+                            "proj_size: expected a whole number, at least 0, got -1"),
     "projected GRU": (lambda: layers.GRU(I, H, proj_size=2), TypeError,
                       "GRU: proj_size: only an LSTM has a projection; put a Linear after the layers"),
+    "fraction of units": (lambda: layers.LSTM(I, 4.0), ValueError,
+                          r"^hidden_size: expected a whole number, at least 1, got 4\.0$"),
+    "fraction of layers": (lambda: layers.RNN(I, H, 1.5), ValueError,
+                           r"^num_layers: expected a whole number, at least 1, got 1\.5$"),
+    "two directions": (lambda: layers.RNN(I, H, bidirectional=2), ValueError,
+                       "^bidirectional: expected True or False, got 2$"),
+    "checkpoint": (lambda: layers.GRU(I, H, checkpoint=0), ValueError,
+                   "^checkpoint: expected a whole number, at least 1, got 0$"),
+    "way around": (lambda: layers.GRU(I, H, residual="skip"), ValueError,
+                   "^residual: expected False, True or 'dense', got 'skip'$"),
     "nonlinearity": (lambda: layers.RNN(I, H, nonlinearity="elu"), ValueError, "nonlinearity: expected .*got 'elu'"),
     "weights": (lambda: LSTM.load_state_dict(GRU.state_dict()), ValueError, r"weight_ih_l0: expected .* \(16, 2\)"),
     "no cell": (lambda: layers.Recurrent([gru(I, 3), nn.Linear(3, 3)]), TypeError,

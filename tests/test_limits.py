@@ -91,7 +91,7 @@ def test_looking_at_a_long_chain():
     assert len(tape) == LONG + 1
     assert len(str(tape).splitlines()) == 62
     assert repr(y) == "tensor(100000.5, from=add)"
-    assert tape.bytes() == 0
+    assert tape.nbytes() == 0
     assert tape.to_dot().count("->") == LONG
     del y
     assert len(tape) == LONG + 1  # the tape itself holds its entries
@@ -226,7 +226,7 @@ def test_the_memory_of_a_walk_is_that_of_a_few_arrays():
 def test_add_and_sum_keep_no_arrays():
     x = tg.tensor(np.zeros(10_000), requires_grad=True)
     y = ((x + 1.0 - x + (-x)).reshape(100, 100).T).sum()
-    assert tg.tape(y).bytes() == 0
+    assert tg.tape(y).nbytes() == 0
 
 
 @pytest.mark.parametrize("steps", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -135,6 +135,11 @@ def test_nothing_that_counts(function, targets, settings):
     out = function(a, targets, lengths=np.zeros(B, int), **settings)
     out.backward()
     assert float(out) == 0 and not a.grad.data.any()
+    a = tg.tensor(X[:, :0], requires_grad=True)
+    for counts in (dict(lengths=[]), dict(mask=MASK[:, :0])):
+        out = function(a, targets[:, :0], **counts, **settings)
+        out.backward()
+        assert float(out) == 0 and out.dtype == a.dtype and a.grad.shape == a.shape
 
 
 @each
@@ -161,6 +166,36 @@ def test_huge_logits_are_finite_and_keep_their_tails():
     assert wrong == 2000
     smooth = loss.cross_entropy(np.array([[1e3, -1e3]]), np.array([0]), label_smoothing=0.5)
     assert smooth == 500
+
+
+def test_who_is_infinitely_sure_and_right_has_no_loss(xp):
+    x = tg.tensor(xp.asarray([np.inf, -np.inf, np.inf, -np.inf, 0.0]), requires_grad=True)
+    t = tg.tensor(xp.asarray([1.0, 0.0, 0.0, 1.0, 1.0]), requires_grad=True)
+    losses = loss.binary_cross_entropy_with_logits(x, t, reduction="none")
+    assert losses.tolist() == [0, 0, np.inf, np.inf, np.log(2)]
+    losses.sum().backward()
+    assert x.grad.tolist() == [0, 0, 1, -1, -0.5] and not np.isnan(t.grad.numpy()).any()
+
+
+def test_targets_may_be_lists_and_booleans_tensors(xp):
+    for dtype in (np.float16, np.float32, np.float64):
+        x = tg.tensor(xp.asarray(X[0, 0].astype(dtype)))
+        for function in (loss.mse, loss.huber, loss.binary_cross_entropy_with_logits):
+            expected = function(x, xp.asarray(np.array([1, 0, 1, 0], dtype)))
+            for target in ([1.0, 0.0, 1.0, 0.0], (1, 0, 1, 0), [True, False, True, False]):
+                out = function(x, target)
+                assert out.dtype == dtype and out.item() == expected.item()
+        expected = loss.binary_cross_entropy_with_logits(x, xp.asarray([1, 0, 1, 0]))
+        for target in (tg.tensor(xp.asarray([True, False, True, False])), tg.tensor(xp.asarray([1, 0, 1, 0]))):
+            assert loss.binary_cross_entropy_with_logits(x, target).item() == expected.item()
+    x = xp.asarray(X)
+    assert loss.cross_entropy(x, CLASSES.tolist()) == loss.cross_entropy(x, xp.asarray(CLASSES))
+
+
+def test_a_list_that_is_no_target_is_named():
+    with pytest.raises(ValueError, match="expected numbers in a regular shape, got list") as caught:
+        loss.cross_entropy(X, [[1], [1, 2]])
+    assert caught.value.__notes__ == ["in targets, given as a list"]
 
 
 def test_the_huber_loss_at_its_joints_and_at_zero():
@@ -210,7 +245,17 @@ def test_a_mask_of_the_host_is_moved_and_nothing_waits():
         (lambda: loss.mse(X, Y, lengths=LENGTHS[:2]), ValueError, "lengths: expected 3 integers"),
         (lambda: loss.mse(X, Y, lengths=LENGTHS + 1), ValueError, r"lengths: expected numbers from 0 to 5.*6 at \[1\]"),
         (lambda: loss.mse(np.ones(3), np.ones(3), lengths=LENGTHS), ValueError, r"lengths: expected losses \(time"),
-        (lambda: loss.cross_entropy(X, CLASSES.tolist()), ValueError, r"targets: expected integers of shape \(5, 3\)"),
+        (lambda: loss.cross_entropy(X, P[0].tolist()), ValueError, r"targets: expected integers of shape \(5, 3\)"),
+        (lambda: loss.cross_entropy(X, [[1], [1, 2]]), ValueError, "expected numbers in a regular shape, got list"),
+        (lambda: loss.mse(X, ["a"]), TypeError, r"expected numbers in a regular shape, got list \(<U1\)"),
+        (lambda: loss.mse(X[0, 0], [1j] * F), TypeError, "target: expected float64, .* got complex128"),
+        (lambda: loss.mse(X, [tg.tensor(1.0, requires_grad=True)]), TypeError, "requires a gradient does not become"),
+        (lambda: loss.cross_entropy(X.tolist(), CLASSES), TypeError,
+         r"logits: expected an array or a tensor, got list: make one of it, with np.asarray\(logits\)"),
+        (lambda: loss.binary_cross_entropy_with_logits([1.0], [1]), TypeError, "logits: .* got list"),
+        (lambda: loss.mse([1.0], [1.0]), TypeError, r"prediction: .* got list: .* np.asarray\(prediction\)"),
+        (lambda: loss.huber([1.0], [1.0]), TypeError, "prediction: .* got list"),
+        (lambda: loss.masked_mean([1.0]), TypeError, "values: .* got list"),
         (lambda: loss.cross_entropy(X, CLASSES, label_smoothing=2), ValueError, "label_smoothing: expected"),
         (lambda: loss.cross_entropy(X, CLASSES - 1), ValueError, "targets: expected classes 0 to 3, got -1 to 2"),
         (lambda: loss.cross_entropy(X, CLASSES - 1, ignore_index=-2), ValueError, "targets: expected classes 0 to 3"),

@@ -15,9 +15,10 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, trees
 from tinygrad_rnn.arrays import has_gradient
-from tinygrad_rnn.bptt import checkpointed, drawn_from, rtrl, truncated
+from tinygrad_rnn.bptt import checkpointed, rtrl, truncated
 from tinygrad_rnn.nn.layers import Recurrent, output_size
 from tinygrad_rnn.nn.lstm import LSTM1997Cell, LSTMVariantCell, MinimalGatedCell
+from tinygrad_rnn.nn.recurrent import drawn_from
 from tinygrad_rnn.nn.timescales import ClockworkCell, LeakyCell
 from tinygrad_rnn.nn.wrappers import (
     Dense,
@@ -214,6 +215,7 @@ class Case:
 LENGTHS = [3, T, 0]
 MASK = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 1], [1, 1, 0]], bool)
 RESET = np.array([[1, 0, 0], [0, 0, 1], [1, 0, 1], [0, 0, 0], [0, 1, 0]], bool)
+PADDED = {"lengths": {"lengths": LENGTHS}, "mask and reset": {"mask": MASK, "reset": RESET}}
 ALL = {"mask": MASK, "reset": RESET, "reverse": True, "states": True}
 
 WAYS = {  # the layout, what runs it, the options
@@ -281,13 +283,13 @@ def stepped(case, steps, replayed=True):
     return total, found
 
 
-def in_windows(case, window, state):
-    return stepped(case, truncated(case.model, case.xs, errors, *WINDOWS[window], state=state))
+def in_windows(case, window, state, **options):
+    return stepped(case, truncated(case.model, case.xs, errors, *WINDOWS[window], state=state, **options))
 
 
-def forward_mode(case, state):
+def forward_mode(case, state, **options):
     case.reseed()
-    return stepped(case, rtrl(case.model, case.xs, error, state=state), replayed=False)
+    return stepped(case, rtrl(case.model, case.xs, error, state=state, **options), replayed=False)
 
 
 # Gradients against differences ----------------------------------------------------------------------------------------
@@ -374,6 +376,29 @@ def test_windows_that_cut_nothing_are_the_tape(window, start, name):
     loss = errors(tg.scan(case.model, case.xs, state)[0], slice(0, T))
     _, gs = in_windows(case, window, state)
     equal(gs, [g.data for g in tg.gradients(loss, case.leaves)])
+
+
+@each_cell
+@pytest.mark.parametrize("options", PADDED.values(), ids=PADDED)
+@pytest.mark.parametrize(("layout", "window"), [("cell", "sliding"), ("layers", "sliding"), ("bidirectional", "chunk")])
+def test_windows_of_padded_batches_that_cut_nothing_are_the_tape(layout, window, options, name):
+    case = Case(name, layout)
+    case.reseed()
+    run = case.model if layout != "cell" else partial(tg.scan, case.model)
+    loss = errors(run(case.xs, case.state, **options)[0], slice(0, T))
+    _, gs = in_windows(case, window, case.state, **options)
+    equal(gs, [g.data for g in tg.gradients(loss, case.leaves)])
+
+
+@each_cell
+@pytest.mark.parametrize("way", [way for way, (layout, *_) in WAYS.items() if layout != "cell"])
+def test_checkpointed_networks_are_the_networks(way, name):
+    case, results = Case(name, WAYS[way][0]), []
+    for checkpoint in (2, False):
+        case.model.checkpoint = checkpoint
+        results.append(outcome(case, case.run(way, case.state)))
+        results[-1] += [rng.random(3) for rng, _ in case.seeds]
+    equal(*results)
 
 
 class Replay:
@@ -532,10 +557,20 @@ def test_segments_are_the_scan(way, name):
 @each_cell
 @pytest.mark.parametrize("start", ["state", "none", "zeros"])
 def test_forward_mode_is_the_tape(start, name):
-    case = Case(name, time=3, batch=2)
+    check_forward_mode(Case(name, time=3, batch=2), start)
+
+
+@each_cell
+@pytest.mark.parametrize("options", [{"lengths": [3, 0]}, {"mask": MASK[1:4, :2], "reset": RESET[1:4, :2]}],
+                         ids=["lengths", "mask and reset"])  # fmt: skip
+def test_forward_mode_of_padded_batches_is_the_tape(options, name):
+    check_forward_mode(Case(name, time=3, batch=2), "state", **options)
+
+
+def check_forward_mode(case, start, **options):
     state = case.start(start)
     case.reseed()
-    ys, _ = tg.scan(case.model, case.xs, state)
+    ys, _ = tg.scan(case.model, case.xs, state, **options)
     loss = sum(error(y, t) for t, y in enumerate(tg.ops.unstack(ys)))
-    total, (_, *gs) = forward_mode(case, state)  # the inputs are constants for it
+    total, (_, *gs) = forward_mode(case, state, **options)  # the inputs are constants for it
     equal([total, *gs], [loss.item(), *[g.data for g in tg.gradients(loss, case.leaves[1:])]])

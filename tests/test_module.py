@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.errors import described
 
 
 class Everything(nn.Module):
@@ -94,6 +96,92 @@ def test_load_state_dict_names_all_that_is_wrong_and_changes_nothing(module):
     assert module.trained.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("state", [None, 3, [("weight", np.zeros((3, 2)))], nn.Linear(2, 3, rng=0)])
+def test_what_is_no_dict_is_no_state(module, state):
+    message = f"state: expected a dict of arrays by name, like state_dict()'s, got {described(state)}"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        module.load_state_dict(state)
+
+
+def test_what_is_no_array_is_named():
+    message = (
+        "state: does not fit this Linear:\n"
+        "  weight: data: expected numbers in a regular shape, got dict (object)\n"
+        "  bias: data: expected numbers in a regular shape, got NoneType (object)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        nn.Linear(2, 3).load_state_dict({"weight": {"a": 1}, "bias": None})
+
+
+class Tied(nn.Module):
+    """An encoder and a decoder with one weight, and one generator."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.encoder, self.decoder = nn.Linear(3, 3, rng=rng), nn.Linear(3, 3, rng=rng)
+        self.decoder.weight = self.encoder.weight
+        self.dropped = [nn.Dropout(0.5, rng=rng), nn.Dropout(0.5, rng=rng)]
+        self.constant = self.same = tg.tensor(np.zeros(2))
+
+
+def test_tied_weights_take_one_value():
+    model, state = Tied(), Tied().state_dict()
+    model.load_state_dict(state)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match="state: does not fit this Tied:") as error:
+        model.load_state_dict(state | {"decoder.weight": state["encoder.weight"] + 1, "same": np.full(2, np.nan)})
+    assert str(error.value).splitlines()[1:] == [
+        "  encoder.weight, decoder.weight: one tensor in this module, and two values",
+        "  constant, same: one tensor in this module, and two values",
+    ]
+    assert all((model.state_dict()[name] == x).all() for name, x in before.items())
+    model.load_state_dict({"decoder.weight": np.ones((3, 3), np.float32)}, strict=False)
+    assert (model.encoder.weight.data == 1).all()
+    model.load_state_dict({name: np.full_like(x, np.nan) for name, x in state.items()})
+
+
+class Holder(nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ({"table": {0: nn.Parameter(np.zeros(1)), "0": nn.Parameter(np.ones(1))}}, "table.0"),
+        ({"table": {0: nn.Linear(1, 1, rng=0), "0": nn.Linear(1, 1, rng=0)}}, "table.0.weight"),
+        ({"a": {"b.c": nn.Parameter(np.zeros(1)), "b": {"c": nn.Parameter(np.ones(1))}}}, "a.b.c"),
+        ({"a.b": tg.tensor(np.zeros(1)), "a": {"b": tg.tensor(np.ones(1))}}, "a.b"),
+    ],
+)
+def test_two_tensors_of_one_name_are_refused(attributes, name):
+    module = Holder()
+    vars(module).update(attributes)
+    message = (
+        f"Holder: two tensors in it are called {name!r}, for example by keys 0 and '0' of a dict, or by a key with a "
+        "dot: rename one"
+    )
+    for call in (module.state_dict, module.zero_grad, lambda: module.load_state_dict({}, strict=False)):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            call()
+
+
+def test_one_tensor_under_one_name_twice_is_one():
+    module, layer = Holder(), nn.Linear(1, 1, rng=0)
+    module.table = {0: layer, "0": layer}
+    assert list(module.state_dict()) == ["table.0.weight", "table.0.bias"]
+
+
+def test_named_modules_and_members(module):
+    assert [name for name, _ in module.named_modules()] == ["", "single", "listed.0", "listed.1.0"]
+    assert [m for _, m in module.named_modules()] == list(module.modules())
+    assert [name for name, _ in module.named_members()] == [
+        "single", "listed.0", "listed.1.0", "named.scale", "tied", "constant", "trained", "owner",
+    ]  # fmt: skip
+    for part in module.modules():  # what is done to them meanwhile does not matter
+        part.added = nn.Linear(1, 1, rng=0)
+    assert len(list(module.modules())) == 8
+
+
 def test_train_and_eval_reach_all(module):
     assert module.training
     assert module.eval() is module
@@ -117,6 +205,47 @@ def test_copies_are_whole_and_independent(module, copied):
     assert [name for name, _ in other.named_parameters()] == NAMES
     other.single.weight.data = other.single.weight.data + 1
     assert not np.array_equal(other.single.weight.data, module.single.weight.data)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_what_is_shared_in_a_module_is_shared_in_its_copy(copied):
+    model = Tied()
+    model.encoder.weight.requires_grad = False
+    model.encoder(np.ones((1, 3), np.float32)).sum().backward()
+    model.dropped[0](np.ones(5))
+    other = copied(model)
+    assert other.decoder.weight is other.encoder.weight is not model.encoder.weight
+    assert other.constant is other.same is not model.constant
+    assert isinstance(other.encoder.weight, nn.Parameter) and not other.encoder.weight.requires_grad
+    grad, again = model.encoder.bias.grad, other.encoder.bias.grad
+    assert again is None if copied is not copy.deepcopy else (again is not grad and again.tolist() == grad.tolist())
+    rngs = [dropout.rng for dropout in other.dropped]
+    assert rngs[0] is rngs[1] is not model.dropped[0].rng
+    np.testing.assert_array_equal(other.dropped[1](np.ones(50)).data, model.dropped[1](np.ones(50)).data)
+    other.decoder.weight.data = np.zeros((3, 3), np.float32)
+    assert not other.encoder.weight.data.any() and model.encoder.weight.data.any()
+
+
+def test_copy_makes_another_module_of_the_same_weights():
+    model = Tied()
+    other = copy.copy(model)
+    other.eval()
+    assert other is not model and model.training and list(other.parameters()) == list(model.parameters())
+    other.decoder = nn.Linear(3, 3, rng=0)
+    assert model.decoder is not other.decoder
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_networks_and_wrappers_are_copied_whole(copied):
+    xs = np.ones((4, 2, 3), np.float32)
+    for model in (
+        nn.GRU(3, 4, num_layers=2, bidirectional=True, dropout=0.5, rng=0),
+        nn.Recurrent([nn.Zoneout(nn.LSTMVariantCell(3, 4, peepholes=True, rng=0), 0.5, rng=1)], learned_state=True),
+    ):
+        other = copied(model)
+        assert list(other.state_dict()) == list(model.state_dict())
+        np.testing.assert_array_equal(other(xs)[0].data, model(xs)[0].data)
+        assert not set(other.parameters()) & set(model.parameters())
 
 
 def test_repr_is_a_tree(module):

@@ -88,12 +88,14 @@ def test_words_into_an_lstm():
     ("call", "error", "message"),
     [
         (lambda e: e(np.array([0.0])), TypeError, r"indices: expected an array of integers, got float64 \(1,\)"),
-        (lambda e: e([1, 2]), TypeError, r"expected an array of integers, got \[1, 2\]"),
+        (lambda e: e([1, 2]), TypeError, r"^Embedding: indices: expected an array or a tensor, got list: make one of "
+                                         r"it, with np.asarray\(indices\)$"),
         (lambda e: e(np.array([True])), TypeError, "expected an array of integers, got bool"),
         (lambda e: e(np.array([4, 5])), IndexError, "Embedding: indices: expected 0 to 4, got 4 to 5"),
         (lambda e: e(np.array([-1])), IndexError, "expected 0 to 4, got -1 to -1"),
         (lambda e: Embedding(5, 3, padding_idx=5), ValueError, "padding_idx: expected one of 5 embeddings, got 5"),
-        (lambda e: Embedding(0, 3), ValueError, "num_embeddings, embedding_dim: expected at least 1 .* 0 and 3"),
+        (lambda e: Embedding(0, 3), ValueError, "num_embeddings: expected a whole number, at least 1, got 0"),
+        (lambda e: Embedding(2, 3.0), ValueError, "embedding_dim: expected a whole number, at least 1, got 3.0"),
     ],
 )  # fmt: skip
 def test_embedding_refuses(call, error, message):
@@ -145,6 +147,11 @@ def test_dropout_refuses(p):
         Dropout(p)
 
 
+def test_dropout_refuses_lists():
+    with pytest.raises(TypeError, match=r"dropout: expected an array or a tensor, got list: make one of it, with np"):
+        Dropout(0.5)([1.0])
+
+
 def test_dropout_refuses_integers():
     with pytest.raises(TypeError, match="dropout: expected floating-point numbers, got int64"):
         Dropout(0.5)(np.arange(3))
@@ -187,17 +194,56 @@ def test_layer_norm_in_its_limits():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "error", "message"),
     [
-        (lambda: LayerNorm(3)(np.ones((3, 4))), r"LayerNorm: x: expected \(3,\) at the end of .* float64 \(3, 4\)"),
-        (lambda: LayerNorm(0), "normalized_shape: expected a positive number, or some, got 0"),
-        (lambda: LayerNorm(()), r"normalized_shape: expected a positive number, or some, got \(\)"),
-        (lambda: LayerNorm(3, eps=-1), "eps: expected a number that is not negative, got -1"),
+        (lambda: LayerNorm(4)(np.ones((4, 3), "f")), tg.ShapeError,
+         r"LayerNorm: x: expected \(4,\) at the end of its shape, got float32 \(4, 3\)"),
+        (lambda: LayerNorm(3)(np.ones((4, 3))), TypeError,
+         r"LayerNorm: x: expected float32, as the weights are, got float64 \(4, 3\): convert it, astype\('float32'\)"),
+        (lambda: LayerNorm(3)(np.ones((4, 3), int)), TypeError, "LayerNorm: x: expected float32, .* got int64"),
+        (lambda: LayerNorm(3, elementwise_affine=False)(np.ones((4, 3), int)), TypeError,
+         r"LayerNorm: x: expected floating-point numbers, got int64 \(4, 3\): convert it, astype\('float32'\)"),
+        (lambda: LayerNorm(3)([1.0, 2.0, 3.0]), TypeError, "LayerNorm: x: expected an array or a tensor, got list: .*"
+                                                           r"np.asarray\(x, 'float32'\)"),
+        (lambda: LayerNorm(0), ValueError, "normalized_shape: expected a positive number, or some, got 0"),
+        (lambda: LayerNorm(()), ValueError, r"normalized_shape: expected a positive number, or some, got \(\)"),
+        (lambda: LayerNorm(3, eps=-1), ValueError, "eps: expected a number that is not negative, got -1"),
     ],
 )  # fmt: skip
-def test_layer_norm_refuses(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_layer_norm_refuses(call, error, message):
+    with pytest.raises(error, match=message):
         call()
+
+
+# Linear --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda f: f(np.ones((3, 5), "f")), tg.ShapeError,
+         r"Linear: x: expected 3 features on its last axis, got float32 \(3, 5\)"),
+        (lambda f: f(np.float32(1)), tg.ShapeError, "Linear: x: expected 3 features"),
+        (lambda f: f(np.ones((5, 3))), TypeError,
+         r"Linear: x: expected float32, as the weights are, got float64 \(5, 3\): convert it, astype\('float32'\)"),
+        (lambda f: f(np.ones((5, 3), int)), TypeError, "Linear: x: expected float32, .* got int64"),
+        (lambda f: f([[1.0, 2.0, 3.0]]), TypeError,
+         r"Linear: x: expected an array or a tensor, got list: make one of it, with np.asarray\(x, 'float32'\)"),
+        (lambda f: nn.Linear(3, 0), ValueError, "Linear: out_features: expected a whole number, at least 1, got 0"),
+        (lambda f: nn.Linear(3, 2.0), ValueError, "Linear: out_features: expected a whole number, at least 1, got 2.0"),
+        (lambda f: nn.Linear(-1, 2), ValueError, "Linear: in_features: expected a whole number, at least 0, got -1"),
+        (lambda f: nn.Linear(True, 2), ValueError, "Linear: in_features: expected a whole number, .* got True"),
+    ],
+)  # fmt: skip
+def test_linear_refuses(call, error, message):
+    with pytest.raises(error, match=message):
+        call(nn.Linear(3, 2, rng=0))
+
+
+def test_features_on_another_axis_are_suspected():
+    with pytest.raises(tg.ShapeError) as caught:
+        nn.Linear(3, 2)(np.ones((3, 5), np.float32))
+    assert caught.value.__notes__ == ["another axis has that length: are the features last? moveaxis puts them there"]
 
 
 # Around and after modules ---------------------------------------------------------------------------------------------

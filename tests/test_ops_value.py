@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from oracle import compare
-from registry import SPECS, OpSpec
+from registry import NOT_PUBLIC, SPECS, OpSpec
 from running import as_dtype, assert_single, data, differentiable, frozen, is_floating, leaf, leaves, parts
 from strategies import Source, cases
 
@@ -94,6 +94,27 @@ def check_dtypes(spec: OpSpec, arrays: tuple, keywords: dict) -> None:
         assert all(
             ours.dtype == (np.float16 if is_floating(theirs) else theirs.dtype) for ours, theirs in zip(out, expected)
         )
+
+
+@pytest.mark.parametrize("spec", [spec for name, spec in SPECS.items() if name not in NOT_PUBLIC], ids=lambda s: s.name)
+def test_a_list_is_an_array(spec):
+    """Nested lists and numbers in the place of any array, alone, and beside tensors and arrays."""
+
+    @settings(max_examples=max(10, settings.default.max_examples // 5))
+    @given(cases(spec.draw))
+    def check(case):
+        arrays, keywords, _ = case
+        expected = parts(spec.fn(*arrays, **keywords))
+        listed = [x.tolist() if isinstance(x, np.ndarray) and x.size else x for x in arrays]
+        for i in range(len(arrays)):
+            for others in (arrays, leaves(arrays, differentiable(spec, arrays))):
+                for y, theirs in zip(parts(spec.fn(*others[:i], listed[i], *others[i + 1 :], **keywords)), expected):
+                    compare(data(y), theirs, 1e-12)
+        for y, theirs in zip(parts(spec.fn(*listed, **keywords)), expected):
+            assert isinstance(y, (np.ndarray, np.generic)), "lists alone give arrays"
+            compare(y, theirs, 1e-12)
+
+    check()
 
 
 @every

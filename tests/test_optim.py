@@ -136,6 +136,44 @@ def test_groups_have_settings_of_their_own(make, settings):
     assert all(p.grad is None for p in grouped)
 
 
+@pytest.mark.parametrize(("make", "settings"), OPTIMISERS, ids=IDS)
+def test_groups_that_are_added_later_are_torchs(make, settings):
+    torch = pytest.importorskip("torch")
+    ours = parameters()
+    theirs = [torch.tensor(p.data.copy(), requires_grad=True) for p in ours]
+    added = {"lr": 0.3, "weight_decay": 0.2}
+    a, b = make(ours[:2], **settings), getattr(torch.optim, make.__name__)(theirs[:2], **settings)
+    for step in range(12):
+        if step == 5:
+            a.add_param_group({"params": ours[2], **added})
+            b.add_param_group({"params": theirs[2], **added})
+        for p, q, g in zip(ours, theirs, gradients_of(step)):
+            p.grad, q.grad = None if g is None else tg.tensor(g), None if g is None else torch.tensor(g)
+        a.step()
+        b.step()
+    for p, q in zip(ours, theirs):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-14)
+    assert a.param_groups[0].keys() == a.param_groups[1].keys() and a.defaults["lr"] == 0.1
+    again = make([{"params": ours[:2]}, {"params": ours[2]}], **settings)
+    again.load_state_dict(a.state_dict())
+    assert again.param_groups[1]["lr"] == 0.3
+
+
+def test_a_group_that_does_not_fit_is_not_added():
+    p, q, r = parameters()
+    optimizer = optim.SGD([p, q], lr=0.1)
+    for group, error, message in (
+        ({"params": [r, p]}, ValueError, "one of them comes twice"),
+        ({"params": r, "lr": -1}, ValueError, "lr: expected a finite number"),
+        ({"params": r, "beta": 1}, ValueError, "group: expected a dict with 'params', and any of lr, .* 'beta'"),
+        (r, ValueError, r"group: expected a dict with 'params', .*got float64 \(4,\)"),
+        ({"params": tg.nn.Linear(2, 3)}, TypeError, "the module itself, a Linear"),
+    ):
+        with pytest.raises(error, match=message):
+            optimizer.add_param_group(group)
+        assert len(optimizer.param_groups) == 1 and len(optimizer.state) == 2
+
+
 def test_the_learning_rate_of_all_groups():
     p, q, r = parameters()
     optimizer = optim.Adam([{"params": p}, {"params": [q, r], "lr": 0.5}], lr=0.1)
@@ -234,6 +272,24 @@ def test_a_bad_state_changes_nothing():
     ("make", "error", "message"),
     [
         (lambda p: optim.SGD([]), ValueError, "parameters: expected at least one"),
+        (lambda p: optim.SGD(tg.nn.Linear(3, 2)), TypeError,
+         r"parameters: expected those of a module, module.parameters\(\), got the module itself, a Linear"),
+        (lambda p: optim.SGD(tg.nn.Sequential(tg.nn.Linear(3, 2))), TypeError, "the module itself, a Sequential"),
+        (lambda p: optim.SGD([{"params": tg.nn.Linear(3, 2)}]), TypeError, "the module itself, a Linear"),
+        (lambda p: optim.clip_grad_norm_(tg.nn.Linear(3, 2), 1.0), TypeError, "the module itself, a Linear"),
+        (lambda p: optim.clip_grad_value_(tg.nn.Linear(3, 2), 1.0), TypeError, "the module itself, a Linear"),
+        (lambda p: optim.SGD(3), TypeError, r"parameters: expected a tensor, or several, such as module.parameters\(\) "
+                                            "gives, got 3"),
+        (lambda p: optim.SGD([p], lr="a"), ValueError, "lr: expected a finite number, not below 0, got 'a'"),
+        (lambda p: optim.SGD([p], lr=None), ValueError, "lr: expected a finite number, not below 0, got None"),
+        (lambda p: optim.SGD([p], lr=np.ones(2)), ValueError, "lr: expected a finite number, not below 0, got array"),
+        (lambda p: optim.Adam([p], betas=0.9), ValueError, r"betas: expected two numbers in \[0, 1\), got 0.9"),
+        (lambda p: optim.Adam([p], eps="1e-8"), ValueError, "eps: expected a number not below 0, got '1e-8'"),
+        (lambda p: optim.clip_grad_norm_([p], "1"), ValueError, "max_norm: expected a number above 0, got '1'"),
+        (lambda p: optim.StepLR(optim.SGD([p]), 2, "0.1"), ValueError, "gamma: expected a number above 0, got '0.1'"),
+        (lambda p: optim.SequentialLR(optim.SGD([p]), [], []), ValueError,
+         r"schedulers: expected at least one schedule, got \[\]"),
+        (lambda p: optim.SGD([p]).step("no"), ValueError, "on_nonfinite: expected 'raise', 'skip' or 'ignore', got 'n"),
         (lambda p: optim.SGD([p, p]), ValueError, "one of them comes twice"),
         (lambda p: optim.SGD([p * 2]), TypeError, r"parameters\[0\]: expected a tensor that was not computed"),
         (lambda p: optim.SGD([np.ones(2)]), TypeError, r"parameters\[0\]: .*got float64 \(2,\)"),
@@ -277,6 +333,23 @@ def test_the_base_has_no_equation():
     ps = with_gradients(np.ones(2))
     with pytest.raises(NotImplementedError, match="Optimizer: an optimiser computes in update"):
         optim.Optimizer(ps, lr=0.1).step()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_with_what_is_not_finite_is_ignored_skipped_or_raised(bad):
+    ps = with_gradients(np.array([1.0]), np.array([bad, 1.0]))
+    optimizer = optim.Adam(ps, lr=1.0)
+    optimizer.step(on_nonfinite="skip")
+    message = r'gradient of parameter 1, float64 \(2,\), is not finite: .* tg.anomaly\(\), or pass on_nonfinite="skip"'
+    with pytest.raises(FloatingPointError, match=message):
+        optimizer.step(on_nonfinite="raise")
+    assert not any(p.data.any() for p in ps) and optimizer.state == [{}, {}]
+    with np.errstate(invalid="ignore"):
+        optimizer.step()
+    assert ps[0].data.all() and np.isnan(ps[1].data[0])
+    optimizer = optim.SGD(with_gradients(np.array([2.0])), lr=1.0)
+    optimizer.step(on_nonfinite="raise")
+    assert optimizer.parameters[0].tolist() == [-2]
 
 
 def test_zero_grad_and_frozen_parameters():
@@ -338,6 +411,13 @@ def test_large_float32_gradients_do_not_overflow_and_zeros_stay():
     ps = with_gradients(np.zeros(3))
     assert float(optim.clip_grad_norm_(ps, 1.0)) == 0 and ps[0].grad.tolist() == [0, 0, 0]
     assert float(optim.clip_grad_norm_([tg.tensor(1.0, requires_grad=True)], 1.0)) == 0
+
+
+@pytest.mark.parametrize("size", [1e140, 1e200, 1e307])
+def test_large_float64_gradients_do_not_overflow(size):
+    ps = with_gradients(np.array([3.0, 0.0]) * size, np.array(4.0) * size, np.zeros(0), np.array([1.0], np.float32))
+    assert float(optim.clip_grad_norm_(ps, 1.0)) == pytest.approx(5 * size, rel=1e-15)
+    np.testing.assert_allclose([ps[0].grad.data[0], ps[1].grad.item()], [0.6, 0.8], rtol=1e-15)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -456,6 +536,45 @@ def test_a_schedule_made_for_a_loaded_optimiser_starts_from_the_same_rate():
     assert b.lr == 0.25 and optim.ExponentialLR(b, 0.5).base_lrs == [0.5]
     b.lr = 0.1
     assert optim.ExponentialLR(b, 0.5).base_lrs == [0.1]
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_group_that_is_added_later_joins_the_schedule(make):
+    p, q, _ = parameters()
+    optimizer, whole = optim.SGD([p], lr=0.5), sgd(lr=2.0)
+    a, b = make(optim, optimizer), make(optim, whole)
+    for step in range(9):
+        if step == 4:
+            optimizer.add_param_group({"params": q, "lr": 2.0})
+            assert optimizer.param_groups[1]["lr"] == 2
+        a.step()
+        b.step()
+        if step >= 4:
+            assert optimizer.param_groups[1]["lr"] == whole.lr
+    again = optim.SGD([{"params": p}, {"params": q}])
+    again.load_state_dict(optimizer.state_dict())
+    assert make(optim, again).base_lrs == a.base_lrs == [0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o: optim.StepLR(o, 1).step(),
+        lambda o: setattr(o, "lr", 0.1),
+        lambda o: o.param_groups[0].update(lr=0.1),
+        lambda o: [*map(optim.ReduceLROnPlateau(o, patience=0).step, (1, 2))],
+    ],
+    ids=["another schedule", "lr", "a group", "a plateau"],
+)
+def test_what_a_schedule_would_undo_is_an_error(change):
+    optimizer = sgd()
+    schedule = optim.ExponentialLR(optimizer, 0.5)
+    schedule.step()
+    change(optimizer)
+    message = r"ExponentialLR: the learning rate is 0\.\d+, not 0.25, as it left it: nothing else may change it."
+    with pytest.raises(RuntimeError, match=message):
+        schedule.step()
+    assert schedule.steps == 1
 
 
 def test_schedules_that_do_not_fit():

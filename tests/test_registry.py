@@ -7,14 +7,23 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import given
-from registry import ALIASES, SPECS
+from registry import ALIASES, NOT_PUBLIC, SPECS
 from running import is_floating
 from strategies import Source, cases
 
 from tinygrad_rnn import ops
 
 SEEDS = range(400)
-NOT_PUBLIC = {"put", "matmul_nt", "matmul_tn"}  # the adjoint of getitem, and what the rules of matmul are made of
+PRIMITIVES = {
+    name: function.op
+    for module in (ops.activation, ops.elementwise, ops.indexing, ops.linear, ops.reduction, ops.shape)
+    for name, function in vars(module).items()
+    if hasattr(function, "op")
+}
+OF_NO_KIND = {  # they choose, join, part, shift, scan or solve
+    "_add", "_concatenate", "_move", "_pad", "_set", "_stack", "cholesky", "cumprod", "cumsum", "getitem", "inv",
+    "log_softmax", "put", "roll", "slogdet", "softmax", "solve", "split", "tril", "triu", "unstack",
+}  # fmt: skip
 every = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
@@ -33,6 +42,18 @@ def test_every_operation_is_in_the_table():
 @pytest.mark.parametrize("alias", ALIASES)
 def test_an_alias_is_the_same_function(alias):
     assert getattr(ops, alias) is getattr(ops, ALIASES[alias])
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_a_primitive_declares_its_kind(name):
+    """Or it is listed above, as one that is of none. What a ufunc of NumPy's does, that ufunc does."""
+    op, spec = PRIMITIVES[name], SPECS.get(name)
+    assert (op.kind is None) == (name in OF_NO_KIND)
+    theirs = spec and spec.numpy
+    if isinstance(theirs, np.ufunc) and theirs.signature is None:
+        assert (op.ufunc, op.forward, op.kind) == (theirs, theirs, "elementwise")
+    if spec and name not in OF_NO_KIND:
+        assert (op.kind == "view") == (spec.view is True)
 
 
 @every

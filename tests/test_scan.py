@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.bptt import checkpointed
 from tinygrad_rnn.nn import layers, timescales, wrappers
 from tinygrad_rnn.nn import lstm as family
 
@@ -234,6 +235,108 @@ def test_no_steps_and_no_sequences(make, reverse, options):
             assert all((s.grad.data == 1).all() for s in leaves(state) if s.requires_grad)
 
 
+@both_ways
+@pytest.mark.parametrize("run", [tg.scan, checkpointed])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_padding_holds_what_is_asked_for(run, reverse, dtype):
+    cell, xs, mask = nn.GRUCell(I, H, rng=0, dtype=dtype), draw(T, B, I).astype(dtype), np.arange(T)[:, None] < LENGTHS
+    mask[2] = False  # which is not computed
+    plain, last = run(cell, xs, mask=mask, reverse=reverse)
+    for value in (-1, np.nan, np.float64(0.5)):
+        ys, same = run(cell, xs, mask=mask, reverse=reverse, pad_value=value)
+        assert ys.dtype == dtype
+        np.testing.assert_array_equal(ys.data, np.where(mask[..., None], plain.data, value))
+        np.testing.assert_array_equal(same.data, last.data)
+        gradients = [tg.gradients(tg.where(mask[..., None], y, 0).sum(), cell.weight_hh, retain_graph=True)
+                     for y in (ys, plain)]  # fmt: skip
+        np.testing.assert_array_equal(*[g.data for g in gradients])
+    ys, _ = run(cell, xs, lengths=[0] * B, pad_value=7)
+    assert (ys.data == 7).all()
+    with pytest.raises(TypeError, match=r"^pad_value: expected a number, got 'zero'$"):
+        run(cell, xs, pad_value="zero")
+
+
+@both_ways
+@pytest.mark.parametrize("run", [tg.scan, checkpointed])
+def test_a_cell_that_is_finite_for_all_inputs_is_so_in_padding(run, reverse):
+    """It divides by its input, and takes its logarithm; what is in the padding is not seen, and 0 is no input."""
+    w = tg.tensor(0.7, requires_grad=True)
+
+    def step(x, h):
+        h = 0.5 * h + w * tg.log(x) / (x * (w - 0.8 + x * 0.1))
+        return h, h
+
+    lengths, xs = [4, 0, 6, 1], tg.tensor(np.full((T, B), 2.0), requires_grad=True)
+    given = {"parameters": [w]} if run is checkpointed else {}
+    ys, last = run(step, xs, np.zeros(B), lengths=lengths, reverse=reverse, **given)
+    gradients = tg.gradients(ys.sum() + last.sum(), [w, xs])
+    assert all(np.isfinite(g.data).all() for g in gradients)
+    assert not gradients[1].data[np.arange(T)[:, None] >= lengths].any()
+
+
+def test_what_is_not_computed_draws_nothing():
+    for options in ({"lengths": [0] * B}, {}):
+        cell = wrappers.Zoneout(nn.GRUCell(I, H, rng=0), 0.5, rng=1)
+        before = cell.rng.bit_generator.state
+        with nn.watching() as seen:
+            tg.scan(cell, np.ones((T if options else 0, B, I), np.float32), **options)
+        assert cell.rng.bit_generator.state == before and not seen
+
+
+# Watching -------------------------------------------------------------------------------------------------------------
+
+
+@both_ways
+@pytest.mark.parametrize("run", [tg.scan, checkpointed])
+def test_what_is_seen_has_its_time(run, reverse):
+    """Entry t is that of step t: None, where there was none. What is computed again is not shown again."""
+    cell, xs = float64(CELLS["gru"]), draw(T, B, I)
+    mask = np.ones((T, B), bool)
+    mask[[1, 4]] = False
+    with nn.watching() as seen:
+        ys, _, states = run(cell, xs, mask=mask, reverse=reverse, states=True)
+        (ys * ys).sum().backward()
+    assert list(seen) == ["r", "z", "n"]
+    for t in range(T):
+        if not mask[t, 0]:
+            assert seen["z"][t] is seen["r"][t] is None
+            continue
+        before = (
+            states.data[t + 1 if reverse else t - 1] if 0 <= (t + 1 if reverse else t - 1) < T else np.zeros((B, H))
+        )
+        z, n = (seen[name][t].data for name in "zn")
+        close(n + z * (before - n), states[t])
+    assert {len(values) for values in seen.values()} == {T}
+
+
+def test_two_cells_of_one_step_are_seen_as_a_pair():
+    first, second = (nn.GRUCell(I, I, rng=i) for i in range(2))
+
+    def step(x, state):
+        x, a = first.step(x, state[0])
+        x, b = second.step(x, state[1])
+        return x, (a, b)
+
+    h = np.zeros((B, I), np.float32)
+    with nn.watching() as seen:
+        for _ in range(2):
+            tg.scan(step, draw(T, B, I).astype(np.float32), (h, h))
+    assert [len(entry) for entry in seen["z"]] == [2] * 2 * T
+    with nn.watching(second) as seen:
+        tg.scan(step, draw(T, B, I).astype(np.float32), (h, h))
+    assert [entry.shape for entry in seen["z"]] == [(B, I)] * T
+
+
+def test_what_layers_show_begins_with_their_names():
+    net = nn.Recurrent([nn.LSTMCell(I, H, rng=0), nn.GRUCell(2 * H, H, rng=1)],
+                       bidirectional=[nn.GRUCell(I, H, rng=2), nn.RNNCell(2 * H, H, rng=3)])  # fmt: skip
+    with nn.watching() as seen:
+        net(draw(T, B, I).astype(np.float32), lengths=LENGTHS)
+    expected = [f"layers.0.forward.{gate}" for gate in "ifgoc"]
+    expected += [f"layers.{layer}.{gate}" for layer in ("0.backward", "1.forward") for gate in "rzn"]
+    assert list(seen) == expected and {len(values) for values in seen.values()} == {T}
+
+
 # Boundaries -----------------------------------------------------------------------------------------------------------
 
 
@@ -429,6 +532,10 @@ WRONG = {
                       r"the state that it returned: expected float32 \(4, 2\), .* got float32 \(4, 1\)"),
     "another tree": (lambda: tg.scan(lambda x, h: (x, (h, h)), X, (X[0],), lengths=LENGTHS), ValueError,
                      "the state that it returned: expected a tuple of 1, got a tuple of 2"),
+    "no output": (lambda: tg.scan(lambda x, h: (None, h), X, X[0]), TypeError,
+                  "^<lambda>: its output: expected a tensor or an array, got None$"),
+    "several outputs": (lambda: tg.scan(lambda x, h: ({"y": x}, h), X, X[0]), TypeError,
+                        "^<lambda>: its output: expected a tensor or an array, got dict {'y': "),
     "no pair": (lambda: tg.scan(lambda x, h: h, X, X[0], lengths=LENGTHS), TypeError,
                 r"expected it to return a tuple \(y, state\)"),
 }  # fmt: skip

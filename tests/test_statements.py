@@ -7,8 +7,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.nn.cells import watching
 from tinygrad_rnn.nn.timescales import LeakyCell
+from tinygrad_rnn.nn.watch import watching
 
 T, B, I, H = 6, 3, 2, 4  # noqa: E741  steps, sequences, features, units
 ON, OFF = 1000.0, -1000.0  # into a sigmoid: exactly 1, and less than 1e-300

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.tensor import bare
 
 
 def leaf(*shape, dtype=np.float64, seed=0):
@@ -67,6 +68,23 @@ def test_only_floating_point_numbers_require_a_gradient(dtype):
         x.requires_grad = True
     assert not x.requires_grad
     assert tg.tensor(np.ones(2, bool), requires_grad=True, dtype=float).requires_grad
+
+
+def test_bfloat16_may_require_a_gradient():
+    """It is floating-point, though NumPy does not know it by that kind."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    x = tg.tensor(np.array([1.0, 2.0], bfloat16), requires_grad=True)
+    (x * x).sum().backward()
+    assert (x.grad.dtype, x.grad.data.astype(float).tolist()) == (bfloat16, [2.0, 4.0])
+
+
+def test_bare_is_of_tensors_alone():
+    """A masked array has _data, too, and is no tensor: its mask must not be lost silently."""
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    assert bare(masked) is masked
+    assert bare("x") == "x"
+    x = tg.tensor([1.0, 2.0])
+    assert bare(x) is x._data
 
 
 def test_a_tensor_of_a_tensor():
@@ -318,7 +336,6 @@ def test_augmented_assignment_makes_a_new_tensor():
 
 def test_copying_and_pickling():
     x = leaf(2, 3, dtype=np.float32)
-    x.grad = tg.tensor(np.ones((2, 3), np.float32))
     for make in (
         copy.copy,
         copy.deepcopy,
@@ -332,12 +349,32 @@ def test_copying_and_pickling():
             assert (new.dtype, new.requires_grad) == (original.dtype, original.requires_grad)
             assert not np.shares_memory(new._data, original._data)
             assert new.grad is None
+        x.grad = tg.tensor(np.ones((2, 3), np.float32))
+        new, x.grad = make(x).grad, None
+        assert (new is None) == (make is not copy.deepcopy), "only a deep copy has the gradient, too"
         with pytest.raises(
             RuntimeError, match=r"only tensors that were not computed can be copied or pickled: detach\(\) it"
         ):
             make(x * 2)
     tied = copy.deepcopy([x, x])
     assert tied[0] is tied[1]
+
+
+def test_a_deep_copy_has_a_gradient_of_its_own():
+    """As in PyTorch. One that was recorded is a constant in the copy, which has left that tape."""
+    x = leaf(3)
+    (x * x * x).sum().backward(create_graph=True)
+    model = copy.deepcopy({"w": x})
+    assert np.array_equal(model["w"].grad.data, x.grad.data)
+    assert not np.shares_memory(model["w"].grad._data, x.grad._data)
+    assert (model["w"].grad.requires_grad, x.grad.requires_grad) == (False, True)
+    (model["w"] * 1.0).sum().backward()
+    assert np.array_equal(model["w"].grad.data, x.grad.data + 1)
+    parameter = tg.nn.Parameter(np.ones(2))
+    parameter.grad = tg.tensor([1.0, 2.0])
+    new = copy.deepcopy(parameter)
+    assert type(new) is tg.nn.Parameter
+    assert new.grad.tolist() == [1.0, 2.0]
 
 
 # Operators ------------------------------------------------------------------------------------------------------------

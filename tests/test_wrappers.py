@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, trees
-from tinygrad_rnn.nn.cells import watching
+from tinygrad_rnn.nn.watch import watching
 from tinygrad_rnn.nn.wrappers import (
     Dense,
     Dilated,
@@ -525,10 +525,7 @@ def test_a_skip_over_time_joins_what_was_and_is_read_through_a_mask():
 
 
 def test_a_wrapper_of_ones_own_takes_part():
-    class Doubled(nn.Cell):
-        def __init__(self, cell):
-            self.cell = cell
-
+    class Doubled(nn.Wrapper):
         def initial_state(self, x):
             return self.cell.initial_state(x), tg.tensor(np.zeros(x.shape[:-1]))
 
@@ -711,6 +708,38 @@ def test_mistakes_are_named(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_a_cell_that_is_made_of_another_wraps_nothing():
+    """Its state is its own: all of it is held, and dropped, and learned."""
+
+    class Averaged(nn.Cell):
+        def __init__(self):
+            self.cell, self.input_size, self.state_size = nn.GRUCell(H, H, rng=0, dtype=np.float64), H, (H, H)
+
+        def step(self, x, state):
+            y, h = self.cell.step(x, state[0])
+            slow = 0.9 * state[1] + 0.1 * y
+            return slow, (h, slow)
+
+    state = draw(B, H), draw(B, H, seed=5)
+    _, held = tg.scan(Zoneout(Averaged(), 1.0), draw(T, B, H), state)
+    for a, b in zip(held, state):
+        np.testing.assert_array_equal(a.data, b)
+    tg.scan(Zoneout(Averaged(), (0.5, 0.1), rng=0), draw(T, B, H), state)
+    assert [p.shape for p in nn.LearnedState(Averaged()).first] == [(H,), (H,)]
+
+
+def test_before_the_first_step_is_what_is_learned():
+    """A queue of a skip over time is filled with what the cell starts from, learned or not."""
+    cell = TimeSkip(nn.LearnedState(make_lstm()), 3, rng=0)
+    for p in cell.cell.first:
+        p.data = draw(*p.shape)
+    inner, past = cell.initial_state(draw(B, H))
+    assert len(past) == 2
+    for queued in past:
+        for a, b in zip(queued, inner, strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
 
 
 def test_watching_a_wrapper_is_watching_what_is_in_it():

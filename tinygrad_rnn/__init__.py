@@ -15,35 +15,38 @@ from .tensor import Tensor, from_dlpack, tensor  # isort: skip  (first: the tape
 from . import nn, ops, optim
 from .check import check_gradients, numerical_gradient
 from .debug import anomaly, label
-from .errors import AnomalyError, DeviceError, MutationError
+from .errors import AnomalyError, DeviceError, MutationError, ShapeError, StateError
 from .modes import enable_grad, is_recording, no_grad
 from .nn.recurrent import scan
 from .ops import *
+from .recording import Primitive, primitive
 from .show import Tape, tape
-from .tape import Primitive, backward, gradients, primitive
+from .tape import backward, gradients
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from . import bptt
+    from . import bptt, compile
+    from .compile import compiled
     from .nn.weights import CheckpointError, load, save
     from .ops.checkpoint import checkpoint
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "Tape", "Tensor", "anomaly",
-    "backward", "bptt", "check_gradients", "checkpoint", "enable_grad", "from_dlpack", "grad", "gradients", "hessian",
-    "hvp", "is_recording", "jacobian", "jvp", "label", "load", "nn", "no_grad", "numerical_gradient", "ops", "optim",
-    "primitive", "save", "scan", "tape", "tensor", "value_and_grad", "vjp",
+    "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "ShapeError", "StateError", "Tape",
+    "Tensor", "anomaly", "backward", "bptt", "check_gradients", "checkpoint", "compile", "compiled", "enable_grad",
+    "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording", "jacobian", "jvp", "label", "load", "nn",
+    "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "tape", "tensor", "value_and_grad",
+    "vjp",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
     """What not everybody needs, and what takes time to import, is imported by who asks for it."""
-    places = {"bptt": ".bptt", "checkpoint": ".ops.checkpoint"}
+    places = {"bptt": ".bptt", "compile": ".compile", "checkpoint": ".ops.checkpoint", "compiled": ".compile"}
     places |= dict.fromkeys(("CheckpointError", "load", "save"), ".nn.weights")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(places[name], __name__)
-    return module if name == "bptt" else getattr(module, name)
+    return module if name in ("bptt", "compile") else getattr(module, name)

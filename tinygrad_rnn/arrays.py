@@ -26,9 +26,15 @@ def namespace(*arrays: Any) -> ModuleType:
     return cupy if any(isinstance(a, kind) for a in arrays) else np
 
 
+class Duck:
+    """The base of arrays of other kinds, which take NumPy's calls by its protocols: those of a trace, say."""
+
+    __slots__ = ()
+
+
 def is_array(value: Any) -> bool:
     """Whether it is an array (or a NumPy scalar), on any device."""
-    return isinstance(value, (np.ndarray, np.generic)) or namespace(value) is not np
+    return isinstance(value, (np.ndarray, np.generic, Duck)) or namespace(value) is not np
 
 
 def device_of(array: Any) -> str:
@@ -64,7 +70,7 @@ def move(array: Any, device: str) -> Any:
 def new_array(data: Any, dtype: Any = None) -> Any:
     """A new array of numbers that nobody else holds, from anything that NumPy or CuPy makes an array of."""
     try:
-        array = data.copy() if namespace(data) is not np else np.array(data)
+        array = data.copy() if isinstance(data, Duck) or namespace(data) is not np else np.array(data)
     except ValueError as error:
         raise ValueError(f"data: expected numbers in a regular shape, got {type(data).__name__}: {error}") from error
     array = array if dtype is None else array.astype(dtype, copy=False)
@@ -100,6 +106,11 @@ def private(value: Any) -> Any:
     return value if isinstance(value, (float, int, np.generic)) or value is None else new_array(value)
 
 
+def as_array(value: Any) -> Any:
+    """What has a shape already, as it is; an array of a list or a number."""
+    return value if hasattr(value, "shape") else np.asarray(value)
+
+
 def to_array(out: Any) -> Any:
     """NumPy makes scalars of results without dimensions; a tensor holds an array."""
     return np.asarray(out) if isinstance(out, np.generic) else out
@@ -113,9 +124,8 @@ def has_gradient(dtype: Any) -> bool:
 
 
 def floating(x: Any) -> Any:
-    """An array of floating-point numbers, of integers, a number or a list, too: integers would wrap around."""
-    x = x if is_array(x) else np.asarray(x)
-    return x if x.dtype.kind == "f" else x.astype(float) if x.dtype.kind in "biu" else x
+    """An array; of floating-point numbers, where it had integers: their arithmetic would wrap around."""
+    return x.astype(float) if x.dtype.kind in "biu" else x
 
 
 def read_only(array: Any) -> Any:

@@ -14,22 +14,22 @@ Then back-propagation through time itself, as textbooks write it, to compare the
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import trees
-from .arrays import device_of, has_gradient
-from .debug import label
+from .arrays import has_gradient
 from .errors import described
-from .nn import Cell, Module, scan
+from .nn import Cell, Module, Recurrent, scan
 from .nn.cells import pair
-from .nn.recurrent import flags, mask_of
-from .ops import concatenate, flip, split
-from .ops.checkpoint import checkpoint, set_states
-from .ops.checkpoint import states as draws_of
+from .nn.recurrent import checked_sequence, drawn_from, flags, idle, mask_of, prepared, stepping, unseen, wrapped
+from .nn.segments import checkpointed
+from .ops import concatenate
 from .tensor import Tensor, tensor
 from .transforms import inner, pulled
 
@@ -47,7 +47,10 @@ class Step(NamedTuple):
 # Cut short ------------------------------------------------------------------------------------------------------------
 
 
-def truncated(cell: Any, xs: Any, loss: Callable, k1: int, k2: int | None = None, state: Any = None) -> Iterator[Step]:
+def truncated(
+    cell: Any, xs: Any, loss: Callable, k1: int, k2: int | None = None, state: Any = None, *, lengths: Any = None,
+    mask: Any = None, reset: Any = None,
+) -> Iterator[Step]:  # fmt: skip
     """Truncated back-propagation through time: every k1 steps a backward pass over the last k2, into ``.grad``.
 
     Each pass is for the loss of the k1 steps that are new. Its window of k2 steps is unrolled from the state that there
@@ -55,15 +58,21 @@ def truncated(cell: Any, xs: Any, loss: Callable, k1: int, k2: int | None = None
     chunks, and with k1 = 1 there is a window of k2 steps that slides by one. Once k2 is as long as the sequence,
     nothing is cut. Below, the gradient is biased: dependencies longer than k2 are not learnt, but avoided.
 
+    A backward direction sees its window, and nothing after it: it begins anew at the end of each, from what its cells
+    start from. The forward directions go on from where they were when the window before was run.
+
     Args:
         cell: a :class:`~tinygrad_rnn.nn.Cell`, a function ``step(x, state)``, or any other module with ``y, state =
-            module(xs, state)``, such as a stack of layers.
+            module(xs, state)``, such as a stack of layers. (A module of your own around layers of both directions has
+            a method ``carried(state, step=None)``, which asks that of theirs: see :meth:`Recurrent.carried`.)
         xs: the inputs, time first (of a module whose ``batch_first`` is set, second). They are not to be computed.
         loss: ``loss(ys, steps)``, a single number, from the outputs of k1 steps; steps is a slice, which picks what
             belongs to them: ``targets[steps]``. The last time there may be fewer (the window is as long as ever).
         k1, k2: of steps; k2 is at least k1, which is the default.
         state: what to start from. A leaf gets a gradient, from the windows that begin with it; what was computed is
             taken as a constant: the state of an earlier sequence is just passed on.
+        lengths, mask, reset: as of :func:`~tinygrad_rnn.nn.scan`: each window gets its part of them. The loss sees the
+            outputs of padding, too, 0: ``nn.mse(ys, targets[steps], mask=mask[steps])`` leaves them out.
 
     Yields:
         A :class:`Step` ``(t, loss, state)`` after each backward pass. This is the place to step an optimiser: the next
@@ -82,47 +91,77 @@ def truncated(cell: Any, xs: Any, loss: Callable, k1: int, k2: int | None = None
     75 True
     99 True
     """
-    check_sequence(xs)
-    k2 = k1 if k2 is None else k2
-    if k1 < 1 or k2 < k1:
-        raise ValueError(f"k1, k2: expected 1 <= k1 <= k2, got {k1} and {k2}: a loss every k1 steps, each with a "
-                         "backward pass that reaches it")  # fmt: skip
+    data, k2 = checked_sequence(xs), k1 if k2 is None else k2
+    if not (isinstance(k1, Integral) and isinstance(k2, Integral) and 1 <= k1 <= k2):
+        raise ValueError(f"k1, k2: expected integers, 1 <= k1 <= k2, got {k1!r} and {k2!r}: a loss every k1 steps, "
+                         "each with a backward pass that reaches it")  # fmt: skip
     if isinstance(xs, Tensor) and xs.node is not None and xs.node.op is not None:
         raise ValueError(f"xs: it was computed, by {xs.node.op.name}, and the tape of that can be walked once, not in "
                          "every window: compute it inside of the module, or detach() it")  # fmt: skip
-    module = isinstance(cell, Module) and not isinstance(cell, Cell)
-    axis = 1 if module and getattr(cell, "batch_first", False) else 0
-    run = cell if module else lambda xs, state: scan(cell, xs, state)
-    return windows(run, xs, axis, loss, k1, k2, trees.map(cut_off, state))
-
-
-def windows(run: Callable, xs: Any, axis: int, loss: Callable, k1: int, k2: int, state: Any) -> Iterator[Step]:
-    """The passes of :func:`truncated`. A window is begin:end; of its losses, those of done:end are new."""
+    state, module = trees.map(cut_off, state), isinstance(cell, Module) and not isinstance(cell, Cell)
+    second = module and getattr(cell, "batch_first", False) and data.ndim > 2
+    time_first = np.swapaxes(data, 0, 1) if second else data
+    if not (lengths is None and mask is None and reset is None) and data.ndim < 2:
+        raise ValueError(f"lengths, mask, reset: xs has no batch axis, it is {described(xs)}")
+    given = {"mask": mask_of(lengths, mask, time_first, second), "reset": flags("reset", reset, time_first, second)}
+    given = {name: f.T if second else f for name, f in given.items() if f is not None}
+    forward = cell if module else partial(scan, stepping(cell, state))
 
     def part(x: Any, begin: int, end: int) -> Any:
-        return x[(slice(None),) * axis + (slice(begin, end),)]
+        return x[:, begin:end] if second else x[begin:end]
 
-    begin, done, time = 0, 0, xs.shape[axis]
-    while done < time:
-        end = min(done + k1, time)
-        following = max(min(end + k1, time) - k2, begin)  # where the next window begins: on the way, or at the end
-        ys, start, after = [], state, state
-        if begin < following:
-            y, after = run(part(xs, begin, following), state)
-            start = trees.map(detached, after)
-            ys.append(y)
-        if following < end:
-            y, after = run(part(xs, following, end), after)
-            ys.append(y)
-        value = loss(part(joined(ys, axis), done - begin, end - begin), slice(done, end))
-        value.backward()
-        yield Step(end, value.detach(), trees.map(detached, after))
-        begin, done, state = following, end, start
+    def run(begin: int, end: int, state: Any, **options: Any) -> tuple:
+        options |= {name: part(f, begin, end) for name, f in given.items()}
+        return forward(part(xs, begin, end), state, **options)
+
+    def passes(window: Callable) -> Iterator[Step]:
+        """A window is begin:end; of its losses, those of done:end are new; the next one begins at ``following``."""
+        nonlocal state
+        begin, done, time = 0, 0, len(time_first)
+        while done < time:
+            end = min(done + k1, time)
+            following = max(min(end + k1, time) - k2, begin)
+            ys, start, after = window(begin, following, end, state)
+            value = checked_loss(loss(part(ys, done - begin, end - begin), slice(done, end)))
+            value.backward()
+            yield Step(end, value.detach(), trees.map(detached, after))
+            begin, done, state = following, end, start
+
+    if not (module and any(isinstance(m, Recurrent) and m.bidirectional for m in cell.modules())):
+        return passes(partial(in_two, run, second))
+    if not hasattr(cell, "carried"):
+        raise TypeError(f"{type(cell).__name__}: it has a backward direction, which begins anew in each window: give "
+                        "it a method carried(self, *state), which returns that of its layers")  # fmt: skip
+    return passes(partial(in_one, run, cell.carried, data.ndim > 2))
 
 
-def check_sequence(xs: Any) -> None:
-    if not getattr(xs, "ndim", 0):
-        raise TypeError(f"xs: expected an array or a tensor, time first, got {described(xs)}")
+def in_two(run: Callable, second: bool, begin: int, following: int, end: int, state: Any) -> tuple:
+    """The outputs of a window, and the states at ``following`` and at its end: run up to the one, then to the other."""
+    ys, start = [], state
+    if begin < following:
+        y, state = run(begin, following, state)
+        start = trees.map(detached, state)
+        ys.append(y)
+    if following < end:
+        y, state = run(following, end, state)
+        ys.append(y)
+    return concatenate(ys, axis=int(second)) if len(ys) > 1 else ys[0], start, state
+
+
+def in_one(run: Callable, carried: Callable, batched: bool, begin: int, following: int, end: int, state: Any) -> tuple:
+    """The same, where a backward direction has to see the whole window."""
+    ys, after, *every = run(begin, end, carried(state) if begin else state, states=begin < following < end)
+    start = (
+        state if following == begin else after if following == end else carried(*every, following - begin - 1, batched)
+    )
+    return ys, trees.map(cut_off, start), carried(after)
+
+
+def checked_loss(value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"loss: expected a tensor, a single number, that was computed from the outputs, got "
+                        f"{described(value)}")  # fmt: skip
+    return value
 
 
 def detached(x: Any) -> Any:
@@ -134,137 +173,13 @@ def cut_off(x: Any) -> Any:
     return x if isinstance(x, Tensor) and x.node is not None and x.node.op is None else detached(x)
 
 
-# Computed again -------------------------------------------------------------------------------------------------------
-
-
-def checkpointed(
-    cell: Cell | Callable,
-    xs: Any,
-    state: Any = None,
-    *,
-    every: int | None = None,
-    parameters: Iterable[Tensor] | None = None,
-    generators: Iterable[np.random.Generator] | None = None,
-    lengths: Any = None,
-    mask: Any = None,
-    reset: Any = None,
-    reverse: bool = False,
-    states: bool = False,
-) -> tuple:
-    """:func:`~tinygrad_rnn.nn.scan` with a tape that keeps the state before every so many steps, and nothing else.
-
-    On the way back each segment is computed once more. Values and gradients, of every order, are the same. The memory
-    is that of time / every states and of the tape of `every` steps, least for √time; the time is that of one more
-    forward pass. Random numbers that the cell draws are drawn again, if all its generators are attributes called
-    ``rng``.
-
-    Args:
-        cell, xs, state, lengths, mask, reset, reverse, states: as of :func:`~tinygrad_rnn.nn.scan`.
-        every: the length of a segment; by default about √time.
-        parameters: the leaves that the cell uses; by default those of the module. See :func:`checkpoint`.
-        generators: those that the cell draws from; by default, see above.
-
-    >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn import nn
-    >>> cell, xs = nn.LSTMCell(2, 8, rng=0), np.ones((400, 1, 2), np.float32)
-    >>> for run in (tg.scan, checkpointed):
-    ...     ys, _ = run(cell, xs)
-    ...     print(len(tg.tape(ys)) > 400, tg.gradients(ys.sum(), cell.weight_hh).shape)
-    True (32, 8)
-    False (32, 8)
-    """
-    data = getattr(xs, "_data", xs)
-    shape = getattr(data, "shape", ())
-    if not shape or not shape[0] or (len(shape) == 1 and not lengths is mask is reset is None):  # not to be cut
-        return scan(cell, xs, state, lengths=lengths, mask=mask, reset=reset, reverse=reverse, states=states)
-    time, known = shape[0], isinstance(cell, Cell)
-    if not known and (state is None or isinstance(cell, Module)):
-        return scan(cell, xs, state)  # which says what is wrong
-    every = round(math.sqrt(time)) if every is None else every
-    if every < 1:
-        raise ValueError(f"every: expected the length of a segment, at least 1, got {every}")
-    if known:
-        state = cell.start(np.zeros_like(data, shape=shape[1:]), state, xs)
-    if parameters is None:
-        parameters = cell.parameters() if isinstance(cell, Module) else ()
-    if generators is None:
-        generators = drawn_from(cell) if isinstance(cell, Module) else ()
-    parameters, generators = [*parameters], [*generators]
-    mask, reset = mask_of(lengths, mask, data), flags("reset", reset, data)
-    if reverse and reset is not None:  # back in time, a sequence begins where the one after it has its first step
-        reset = np.concatenate([reset[1:], np.zeros_like(reset[:1])])
-    within = [*cell.modules()] if isinstance(cell, Module) else []
-    modes = [part.training for part in within]
-    along = backwards if reverse else lambda x: x
-    cuts = [*range(every, time, every)]
-
-    def parts(x: Any) -> Sequence:
-        return [None] * (len(cuts) + 1) if x is None else split(along(x), cuts) if cuts else [along(x)]
-
-    def segment(number: int, xs: Any, mask: Any, reset: Any, state: Any, home: Any) -> tuple:
-        if modes != [part.training for part in within]:
-            raise RuntimeError(
-                "checkpointed: train() or eval() was called between the forward and the backward pass, so "
-                "that what was computed cannot be computed again: call backward() first"
-            )
-        with label("segment", number):
-            draws = draws_of(generators)
-            result = scan(Resumed(cell, home), xs, state, mask=mask, reset=reset, states=states)
-            if idle(mask, reset):  # the whole scan skips these steps, and draws nothing in them
-                set_states(generators, draws)
-            return result
-
-    home, results = None if known else state, []
-    for inputs in zip(range(len(cuts) + 1), parts(xs), parts(mask), parts(reset)):
-        results.append(checkpoint(segment, *inputs, state, home, parameters=parameters, generators=generators))
-        state = results[-1][1]
-    ys, _, *made = zip(*results)
-    return (along(joined(ys)), state, *[trees.map(lambda *parts: along(joined(parts)), *m) for m in made])
-
-
-def idle(mask: Any, reset: Any) -> bool:
-    """Whether no sequence has an input, or a reset. (Flags on a GPU are not asked.)"""
-    flags = [f for f in (mask, reset) if f is not None]
-    return mask is not None and all(device_of(f) == "cpu" and not f.any() for f in flags)
-
-
-def backwards(x: Any) -> Any:
-    return flip(x, axis=0)
-
-
-class Resumed(Cell):
-    """A cell, or a step, in the midst of a sequence: the state needs no check, and nothing is drawn to start from."""
-
-    def __init__(self, cell: Cell | Callable, home: Any):
-        self.cell, self.home = cell, home
-
-    def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
-        return state
-
-    def checked(self, result: Any, state: Any) -> tuple[Any, Any]:
-        return pair(result, "step")
-
-    def initial_state(self, x: Any) -> Any:
-        return self.cell.initial_state(x) if isinstance(self.cell, Cell) else self.home
-
-    def step(self, x: Any, state: Any) -> tuple[Any, Any]:
-        return (self.cell.step if isinstance(self.cell, Cell) else self.cell)(x, state)
-
-
-def drawn_from(module: Module) -> list[np.random.Generator]:
-    """The generators that a module draws from, each once."""
-    found = [value for part in module.modules() for value in vars(part).values()]
-    return [*dict.fromkeys(rng for rng in found if isinstance(rng, np.random.Generator))]
-
-
-def joined(parts: Any, axis: int = 0) -> Any:
-    return concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
-
-
 # Carried forward ------------------------------------------------------------------------------------------------------
 
 
-def rtrl(cell: Cell | Callable, xs: Any, loss: Callable, state: Any = None, parameters: Any = None) -> Iterator[Step]:
+def rtrl(
+    cell: Cell | Callable, xs: Any, loss: Callable, state: Any = None, parameters: Any = None, *, lengths: Any = None,
+    mask: Any = None, reset: Any = None,
+) -> Iterator[Step]:  # fmt: skip
     """Real-time recurrent learning: the exact gradient of each step's loss, at that step, into ``.grad``.
 
     The derivatives of the state by the parameters are carried forward along with it (Williams and Zipser, 1989):
@@ -283,6 +198,8 @@ def rtrl(cell: Cell | Callable, xs: Any, loss: Callable, state: Any = None, para
         state: what to start from; a leaf gets a gradient, what was computed is taken as a constant.
         parameters: the leaves that the cell uses; by default those of the module. (Leaves that only the loss uses, such
             as those of a readout, get their gradients without being named.)
+        lengths, mask, reset: as of :func:`~tinygrad_rnn.nn.scan`: the loss sees 0 for the output of a sequence that has
+            no input.
 
     Yields:
         A :class:`Step` ``(t, loss, state)`` after each step, the place for an optimiser to step. (Then S has
@@ -297,30 +214,29 @@ def rtrl(cell: Cell | Callable, xs: Any, loss: Callable, state: Any = None, para
     >>> np.allclose(online, tg.gradients((ys * ys).sum(), cell.weight_hh), rtol=1e-12)
     True
     """
-    check_sequence(xs)
-    xs, known = getattr(xs, "_data", xs), isinstance(cell, Cell)
-    if state is None and not known:
-        raise ValueError("state: a function does not say what its state is: pass the one to start from")
     if parameters is None:
         parameters = cell.parameters() if isinstance(cell, Module) else ()
     state = trees.map(cut_off, state)
     starts = [x for x in trees.flatten(state)[0] if isinstance(x, Tensor) and x.requires_grad]
+    cell, *sequence = prepared(cell, checked_sequence(xs), state, lengths, mask, reset)
     wanted = [*dict.fromkeys(p for p in (*parameters, *starts) if p.requires_grad)]
     if not wanted:
         raise ValueError("parameters: expected at least one leaf that requires a gradient; a function does not say "
                          "which it uses: pass them")  # fmt: skip
-    start = cell.start(np.zeros_like(xs, shape=xs.shape[1:]), state, xs) if known else state
-    return online(cell, xs, loss, start, wanted)
+    return online(cell, *sequence, loss, wanted)
 
 
-def online(cell: Any, xs: Any, loss: Callable, state: Any, wanted: list[Tensor]) -> Iterator[Step]:
+def online(cell: Cell, xs: Any, state: Any, mask: Any, reset: Any, loss: Callable, wanted: list[Tensor]) -> Iterator:
     """The steps of :func:`rtrl`. S has a row for each number of the state, and a column for each of the parameters."""
     S = derivatives(variables(state), wanted)
+    step, generators = wrapped(cell, cell.step, xs, mask, reset, range(len(xs))), drawn_from(cell)
     for t, x in enumerate(xs):
-        before, y, after = one_step(cell, x, state)
+        flags = [f if f is None else f[t : t + 1] for f in (mask, reset)]
+        with unseen(generators) if idle(xs, state, *flags) else nullcontext():  # as a scan skips this step
+            before, y, after = one_step(step, x, state)
         value, J_and_P = loss(y, t), derivatives(variables(after), [*before, *wanted])
         if value is not None:
-            value.backward()
+            checked_loss(value).backward()
             past = columns(flat([h.grad for h in before], before) @ S, wanted) if before else []
             for p, g in zip(wanted, past):
                 p.grad = Tensor(g if p.grad is None else p.grad._data + g)
@@ -330,10 +246,10 @@ def online(cell: Any, xs: Any, loss: Callable, state: Any, wanted: list[Tensor])
         yield Step(t + 1, detached(value), state)
 
 
-def one_step(cell: Any, x: Any, state: Any) -> tuple[list[Tensor], Any, Any]:
+def one_step(step: Callable, x: Any, state: Any) -> tuple[list[Tensor], Any, Any]:
     """A step from a state of new leaves: these, the output, and the state after it."""
     before = trees.map(lambda h: tensor(h.detach(), requires_grad=True) if is_variable(h) else h, state)
-    y, after = pair((cell.step if isinstance(cell, Cell) else cell)(x, before), "step")
+    y, after = pair(step(x, before), "step")
     return variables(before), y, after
 
 
@@ -391,20 +307,17 @@ def contributions(cell: Cell | Callable, xs: Any, loss: Callable, parameter: Ten
     >>> bool(sizes[-1] > 1e9 * sizes[1])
     True
     """
-    check_sequence(xs)
-    xs = getattr(xs, "_data", xs)
-    if isinstance(cell, Cell):
-        state = cell.start(np.zeros_like(xs, shape=xs.shape[1:]), state, xs)
+    cell, xs, state, *_ = prepared(cell, checked_sequence(xs), state)
     terms = np.zeros_like(parameter._data, shape=(len(xs), len(xs), *parameter.shape))
     steps: list[tuple] = []
     for t, x in enumerate(xs):
-        before, y, after = one_step(cell, x, state)
+        before, y, after = one_step(cell.step, x, state)
         steps.append((before, variables(after)))
         state = trees.map(detached, after)
         e = loss(y, t)
         if e is None:
             continue
-        terms_t, *gs = pulled(e, None, [parameter, *before], create_graph=False)
+        terms_t, *gs = pulled(checked_loss(e), None, [parameter, *before], create_graph=False)
         terms[t, t] = terms_t._data
         for s in reversed(range(t)):  # gs is dE_t/dh_s, from here to the first step
             before, after = steps[s]

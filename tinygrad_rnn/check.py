@@ -16,7 +16,7 @@ import numpy as np
 from .arrays import is_array, move, to_array
 from .errors import described
 from .modes import no_grad
-from .tensor import Tensor
+from .tensor import Tensor, bare
 from .transforms import as_tensor, grad
 from .trees import flatten, paths
 
@@ -84,7 +84,7 @@ def of_float64(f: Callable, inputs: tuple) -> tuple[Callable, list[Tensor], list
     leaves, rebuild = flatten(inputs)
     names, found = paths(inputs, "inputs"), {}
     for i, x in enumerate(leaves):
-        if isinstance(x, float) or (is_array(getattr(x, "_data", x)) and x.dtype.kind == "f"):
+        if isinstance(x, float) or (is_array(bare(x)) and x.dtype.kind == "f"):
             found[i] = as_tensor(x, names[i]).detach()
             if found[i].dtype != np.float64:
                 raise ValueError(f"{names[i]}: expected float64, as a difference needs its digits; got {described(x)}")

@@ -17,11 +17,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from . import trees
 from .arrays import is_array, namespace
 from .errors import AnomalyError, MutationError, described
 from .modes import Observer, _mode, switched
+from .recording import Primitive
 from .show import Tape
-from .tape import Node, Primitive, walk
+from .tape import Node, walk
+from .tensor import bare
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -151,14 +154,9 @@ def caller() -> tuple[str, Node | None]:
 def called(op: Primitive, inputs: tuple, keywords: dict, line: str) -> str:
     """A call in words: what it was called with, and where."""
     given = op.signature.bind(*inputs, **keywords).arguments
-    arguments = [f"{name}: {described(bare(x))}" for name, x in given.items()]
+    arguments = [f"{name}: {described(trees.map(bare, x))}" for name, x in given.items()]
     labels = [f"in {' '.join(map(str, parts))}, " for parts in _labels.get()]
     return f"{op.name}({', '.join(arguments)}), called {''.join(labels)}at {line}"
-
-
-def bare(x: Any) -> Any:
-    """x without its tensors."""
-    return type(x)(map(bare, x)) if type(x) in (tuple, list) else getattr(x, "_data", x)
 
 
 def finite(value: Any) -> bool:
@@ -167,7 +165,7 @@ def finite(value: Any) -> bool:
         return all(map(finite, value))
     if isinstance(value, dict):
         return all(map(finite, value.values()))
-    value = getattr(value, "_data", value)
+    value = bare(value)
     if is_array(value):
         return value.dtype.kind in "biu" or bool(np.isfinite(value).all())
     return not isinstance(value, float) or math.isfinite(value)
@@ -175,7 +173,7 @@ def finite(value: Any) -> bool:
 
 def first_bad(x: Any) -> str:
     """The first number that is not finite, and where it is."""
-    array = getattr(x, "_data", x)
+    array = bare(x)
     index = bad_index(array)
     return f"{array[index].item()} at {list(index)}" if index else f"{array.item()}"
 
@@ -186,7 +184,7 @@ def bad_index(array: Any) -> tuple[int, ...]:
 
 def operands(op: Primitive, inputs: tuple, out: Any) -> str:
     """What an element-by-element operation had at the place of the first bad number."""
-    if op.declared.get("kind") != "elementwise" and "ufunc" not in op.declared:
+    if op.kind != "elementwise":
         return ""
     out, found = bare(out), []
     for name, x in zip(op.inputs, map(bare, inputs)):

@@ -17,6 +17,14 @@ class DeviceError(TypeError):
     """Operands live on different devices."""
 
 
+class ShapeError(ValueError):
+    """What a module is given has other axes, or another number of features, than it takes."""
+
+
+class StateError(ValueError):
+    """A state that was passed is not one of that cell, or not of that batch."""
+
+
 class AnomalyError(FloatingPointError):
     """Under :func:`tinygrad_rnn.anomaly`: an operation made a NaN or an infinity out of finite numbers."""
 
@@ -35,6 +43,33 @@ def described(value: Any) -> str:
         return f"[{', '.join(map(described, value))}]"
     text = repr(value)
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
+
+
+def check_kind(name: str, x: Any, dtype: Any = None) -> None:
+    """Raise a TypeError, if the input of a module is no array and no tensor, or not of the dtype of its weights."""
+    if not is_array(getattr(x, "_data", x)):
+        wanted = name.split()[-1] + ("" if dtype is None else f", {dtype.name!r}")
+        raise TypeError(f"{name}: expected an array or a tensor, got {type(x).__name__}: make one of it, with "
+                        f"np.asarray({wanted})")  # fmt: skip
+    if dtype is not None and x.dtype != dtype:
+        raise TypeError(f"{name}: expected {dtype}, as the weights are, got {described(x)}: convert it, "
+                        f"astype({dtype.name!r})")  # fmt: skip
+
+
+def check_features(name: str, x: Any, features: int | None, axis: str, got: Any) -> None:
+    """Raise a ShapeError, if the input of a module does not have so many features. got: what came, which x is of."""
+    if x.shape[-1:] != (features,):
+        error = ShapeError(f"{name}: expected {features} features on {axis}, got {described(got)}")
+        if features in x.shape[:-1]:
+            error.add_note("another axis has that length: are the features last? moveaxis puts them there")
+        raise error
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """The value of a setting, if it is a whole number that is not below the least."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected a whole number, at least {least}, got {value!r}")
+    return int(value)
 
 
 def refuse_mixed(operation: str, arrays: dict, error: Exception) -> None:

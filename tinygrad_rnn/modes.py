@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .tape import Node, Primitive
+    from .recording import Primitive
+    from .tape import Node
 
 
 class Observer:

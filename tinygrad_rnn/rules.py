@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from .tape import Primitive
+    from .recording import Primitive
 
 
 def needs_of(op: Primitive, x: str, rule: Callable | None) -> list[str]:

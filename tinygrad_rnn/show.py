@@ -47,7 +47,7 @@ class Tape(Sequence):
             return {}
         return {name: value for name, value in zip(node.op.kept, node.kept) if value is not None}
 
-    def bytes(self, *nodes: Node) -> int:
+    def nbytes(self, *nodes: Node) -> int:
         """The bytes of the arrays that entries keep (all, by default), each counted once."""
         values = [value for node in nodes or self.entries for value in self.kept(node).values()]
         arrays = [a for v in values for a in (v if isinstance(v, (tuple, list)) else [v]) if is_array(a)]
@@ -57,7 +57,7 @@ class Tape(Sequence):
         several = node.op is not None and node.op.several and type(node) is not Output
         kind = f"{len(node.shape)} outputs" if several else f"{node.dtype} {node.shape}"
         keeps = f"keeps {', '.join(names)}" if (names := self.kept(node)) else ""
-        size = self.bytes(node)
+        size = self.nbytes(node)
         return f"%{self.numbers[node]}", self._call(node), kind, f"{keeps}  {size} B" if size else keeps
 
     def _call(self, node: Node) -> str:
@@ -74,7 +74,7 @@ class Tape(Sequence):
         lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths)), row[3]]).rstrip() for row in rows]
         if len(ends) < len(self):
             lines.insert(30, f"... {len(self) - 60} more")
-        return "\n".join([*lines, f"{len(self)} entries keep {self.bytes()} B"])
+        return "\n".join([*lines, f"{len(self)} entries keep {self.nbytes()} B"])
 
     __repr__ = __str__
 

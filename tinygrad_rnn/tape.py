@@ -5,29 +5,26 @@ from walking the entries that it was made from, last to first: each operation ha
 output into the gradients of its inputs. A recurrent network leaves a longer tape, and nothing else is different: this
 walk *is* back-propagation through time.
 
-The file reads top-down: what an entry is, how a call becomes one (recording), how the entries are walked back. It
-knows no operation: those are in ``ops/``, each with its rule beside it. What a tensor can do is in ``tensor.py``; when
-nothing is recorded, in ``modes.py``; how a tape is printed, in ``show.py``.
+This file is what the rest is built around: what an entry is, and how the entries are walked back. How a call leaves one
+is in ``recording.py``; the operations, each with its rule beside it, are in ``ops/``; what a tensor can do is in
+``tensor.py``. When nothing is recorded is in ``modes.py``, and how a tape is printed, in ``show.py``.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import itertools
-from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import device_of, has_gradient, is_array, operand, private, to_array
-from .errors import described, explain
-from .modes import Mode, _mode, enable_grad, is_recording
-from .rules import make_keep, make_lift, make_pull, needs_of
-from .tensor import Tensor
+from .arrays import device_of, is_array, private, to_array
+from .errors import described
+from .modes import _mode, enable_grad, is_recording
+from .tensor import Tensor, bare
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+if TYPE_CHECKING:
+    from .recording import Primitive
 
 _next_position = itertools.count().__next__  # creation order is a topological order
 
@@ -65,257 +62,6 @@ class Output(Node):
     """One of several outputs of its parent: what is kept is which one. The parent's shape and dtype are lists."""
 
     __slots__ = ()
-
-
-# Recording -----------------------------------------------------------------------------------------------------------
-
-
-class Primitive:
-    """A function of arrays, with one vjp rule (vector-Jacobian product) for each differentiable input.
-
-    The first argument of a rule is ``g``, the gradient of the output (a tuple, where there are several outputs). The
-    others are named after what the rule needs: ``out``, ``in_shape``, or any argument of the forward function. What no
-    rule names, the tape does not keep. A variadic primitive (``*arrays``) has one joint rule, which returns the
-    gradients of all its inputs and may ask for ``in_shapes``.
-
-    ``declared`` is what a primitive says of itself to whom it may concern, such as ``ufunc=np.tanh``.
-    """
-
-    def __init__(self, forward: Callable, name: str, signature: inspect.Signature, several: bool, declared: dict):
-        parameters = signature.parameters.values()
-        self.forward, self.name, self.signature = forward, name, signature
-        self.several, self.declared = several, declared
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.inputs = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)] or [
-            p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
-        ]
-        positional = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
-        if not self.inputs or (self.variadic and len(positional) > 1):
-            raise TypeError(f"{name}{signature}: expected inputs (x, /, ...) or (a, b), or *arrays and no other")
-        if taken := {"g", "out", "in_shape", "in_shapes", "p_"}.intersection(signature.parameters):
-            raise TypeError(
-                f"{name}: an argument cannot be called {min(taken)!r}: rules ask for something else by that"
-            )
-        form = {1: one_input, 2: two_inputs}.get(len(self.inputs), any_inputs)
-        if self.variadic or (form is two_inputs and (several or len(parameters) > 2)):
-            form = any_inputs
-        self.call = form(self)
-        self.vjp(*[None for _ in self.inputs])
-
-    def vjp(self, *rules: Callable | None) -> Callable:
-        """Register the rules, in the order of the inputs (None: not differentiable); return the function."""
-        if len(rules) != len(self.inputs):
-            raise TypeError(f"{self.name}: expected {len(self.inputs)} rules, for {self.inputs}; got {len(rules)}")
-        self.rules, self.needs = rules, [needs_of(self, x, rule) for x, rule in zip(self.inputs, rules)]
-        self.kept = [*dict.fromkeys(itertools.chain(*self.needs))]  # what the rules ask for, each thing once
-        self.kept_inputs = [x in self.kept for x in self.inputs]
-        self.keep, self.pull, self.lift = [self._when_used(make) for make in (make_keep, make_pull, make_lift)]
-        return self.call
-
-    def _when_used(self, make: Callable) -> Callable:
-        """A function that makes itself when it is first called: importing the package takes no time for it."""
-
-        def first(*arguments: Any, **keywords: Any) -> Any:
-            function = make(self)
-            setattr(self, make.__name__.removeprefix("make_"), function)
-            return function(*arguments, **keywords)
-
-        return first
-
-
-def primitive(forward: Callable | None = None, *, several: bool = False, **declared: Any) -> Any:
-    """Make a function of arrays a primitive: an operation that is recorded. Give it its rules with ``.vjp(...)``.
-
-    Its differentiable inputs are its positional-only parameters (``def f(x, /, axes)``); where it has none, those
-    without a default; ``*arrays`` where there are any number. ``several=True``: the function returns a tuple of arrays.
-    See :class:`Primitive` for what a rule may ask for. Rules are written with the package's own operations, and run on
-    bare arrays as well as on tensors: so every order of derivative, and every backend, comes with the first.
-
-    >>> import tinygrad_rnn as tg
-    >>> @tg.primitive
-    ... def cube(x):
-    ...     return x * x * x
-    >>> cube = cube.vjp(lambda g, x: 3 * g * x * x)
-    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
-    >>> cube(x).sum().backward()
-    >>> x.grad
-    tensor([ 3., 12.])
-    >>> tg.check_gradients(cube, x, order=3)
-    """
-    if forward is None:
-        return functools.partial(primitive, several=several, **declared)
-    op = Primitive(declared.get("ufunc", forward), forward.__name__, inspect.signature(forward), several, declared)
-    call = functools.update_wrapper(op.call, forward)
-    call.op, call.vjp = op, op.vjp
-    return call
-
-
-def any_inputs(op: Primitive) -> Callable:
-    """What users call: the plain form, for any inputs."""
-
-    def call(*inputs: Any, **keywords: Any) -> Any:
-        if (mode := _mode.get()) is not None:
-            return finish(mode, op, inputs, keywords)
-        return record(op, inputs, keywords)
-
-    return call
-
-
-def one_input(op: Primitive) -> Callable:
-    """any_inputs, written out for one, and whatever else the forward takes: for speed alone."""
-    forward, get_mode, noted = op.forward, _mode.get, note_several if op.several else note
-    alone = len(op.signature.parameters) == 1
-
-    def call(x: Any, /, *rest: Any, **keywords: Any) -> Any:
-        if alone and (rest or keywords):  # a ufunc would take them: an array to write into, a mask
-            raise TypeError(f"{op.name}: takes {op.inputs[0]} alone, got also {[*map(described, rest), *keywords]}")
-        if (mode := get_mode()) is not None:
-            return finish(mode, op, (x, *rest), keywords)
-        array, node = (x._data, x.node) if isinstance(x, Tensor) else (x, None)
-        if rest or keywords:
-            rest, keywords = settled(op, rest, keywords, node is not None)
-        try:
-            out = forward(array, *rest, **keywords)
-        except Exception as error:
-            explain(error, op, (x, *rest), keywords)
-        if node is None:
-            return out if array is x else constant(out, op)
-        parents = (node,)
-        return noted(out, op, parents, op.keep(parents, out, array, *rest, **keywords))
-
-    return call
-
-
-def two_inputs(op: Primitive) -> Callable:
-    """any_inputs, written out for two."""
-    forward, get_mode = op.forward, _mode.get
-
-    def call(a: Any, b: Any, /) -> Any:
-        if (mode := get_mode()) is not None:
-            return finish(mode, op, (a, b), {})
-        x, p, y, q = a, None, b, None
-        if of_a := isinstance(a, Tensor):
-            x, p = a._data, a.node
-        if of_b := isinstance(b, Tensor):
-            y, q = b._data, b.node
-        try:
-            if of_a is not of_b:  # a tensor beside something else
-                x, y = (x, operand(y)) if of_a else (operand(x), y)
-            out = forward(x, y)
-        except Exception as error:
-            explain(error, op, (a, b), {})
-        if p is None and q is None:
-            return constant(out, op) if of_a or of_b else out
-        if of_a is not of_b and op.kept_inputs[1 if of_a else 0]:  # that is the user's: keep a copy
-            x, y = (x, private(y)) if of_a else (private(x), y)
-        parents = (p, q)
-        return note(out, op, parents, op.keep(parents, out, x, y))
-
-    return call
-
-
-def finish(mode: Mode, op: Primitive, inputs: Sequence, keywords: dict) -> Any:
-    """The rest of a call in a mode: where nothing is recorded, or somebody watches."""
-    compute = record if mode.records else evaluate
-    return compute(op, inputs, keywords) if mode.observer is None else mode.observer.call(compute, op, inputs, keywords)
-
-
-def record(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
-    """Call a primitive, and note an entry for it if one of its inputs wants a gradient."""
-    n = len(inputs) if op.variadic else len(op.inputs)
-    parents = tuple([x.node if isinstance(x, Tensor) else None for x in inputs[:n]])
-    wanted = any(parents)
-    rest, keywords = settled(op, inputs[n:], keywords, wanted)
-    out = evaluate(op, (*inputs[:n], *rest), keywords)
-    if not wanted:
-        return out
-    out = tuple([x._data for x in out]) if op.several else out._data
-    kept_inputs = op.kept_inputs * n if op.variadic else op.kept_inputs
-    arrays = [x._data if isinstance(x, Tensor) else private(x) if k else x for x, k in zip(inputs, kept_inputs)]
-    kept = op.keep(parents, out, *arrays, *rest, **keywords)
-    return (note_several if op.several else note)(out, op, parents, kept)
-
-
-def evaluate(op: Primitive, inputs: Sequence, keywords: dict) -> Any:
-    """Call a primitive and note nothing: arrays for arrays, constants for tensors."""
-    tensors = any(isinstance(x, Tensor) for x in (*inputs, *keywords.values()))
-    arrays, keywords = settled(op, inputs, keywords, None)
-    try:
-        out = op.forward(*arrays, **keywords)
-    except Exception as error:
-        explain(error, op, inputs, keywords)
-    return constant(out, op) if tensors else out
-
-
-def settled(op: Primitive, values: Sequence, keywords: dict, wanted: bool | None) -> tuple[Sequence, dict]:
-    """Arguments for which there is no rule, as arrays: copies, if a gradient is wanted, as the tape may keep them.
-
-    A tensor that requires a gradient is refused among them; unless nothing is recorded (wanted is None).
-    """
-    ready = _PLAIN if wanted else _PLAIN_OR_ARRAY
-    for value in (*values, *keywords.values()) if keywords else values:
-        if (kind := type(value)) not in ready and not (kind is tuple and ready.issuperset(map(type, value))):
-            break
-    else:
-        return values, keywords
-
-    return (
-        tuple([settled_value(op, value, wanted) for value in values]),
-        {name: settled_value(op, value, wanted) for name, value in keywords.items()},
-    )
-
-
-def settled_value(op: Primitive, value: Any, wanted: bool | None) -> Any:
-    if isinstance(value, Tensor):
-        if value.node is not None and wanted is not None:
-            inputs = ", ".join(op.inputs)
-            raise TypeError(f"{op.name}: {described(value)} requires a gradient, and only {inputs} can have one; use "
-                            "x.detach() for a constant (and give inputs by position)")  # fmt: skip
-        return value._data
-    if type(value) in (tuple, list):
-        return type(value)([settled_value(op, v, wanted) for v in value])
-    return private(value) if wanted and is_array(value) else value
-
-
-_PLAIN = {int, float, bool, str, type(None), slice, type(...)}
-_PLAIN_OR_ARRAY = {*_PLAIN, np.ndarray}
-
-
-def note(out: Any, op: Primitive, parents: tuple, kept: tuple) -> Tensor:
-    """Note an entry on the tape. What is no floating-point number has no gradient, so no entry either."""
-    try:
-        shape, dtype = out.shape, out.dtype
-    except AttributeError:
-        return constant(out, op)
-    if dtype is not FLOAT32 and dtype is not FLOAT64 and not has_gradient(dtype):
-        return constant(out, op)
-    return Tensor(out if shape else to_array(out), Node(op, parents, kept, shape, dtype))
-
-
-def note_several(outs: tuple, op: Primitive, parents: tuple, kept: tuple) -> tuple[Tensor, ...]:
-    """Note an entry for all outputs, and one after it for each."""
-    if not isinstance(outs, tuple):
-        return constant(outs, op)
-    shapes, dtypes = [out.shape for out in outs], [out.dtype for out in outs]
-    source = (Node(op, parents, kept, shapes, dtypes),)
-    nodes = [
-        Output(op, source, i, shape, dtype) if dtype is FLOAT32 or dtype is FLOAT64 or has_gradient(dtype) else None
-        for i, (shape, dtype) in enumerate(zip(shapes, dtypes))
-    ]
-    return tuple([Tensor(to_array(out), node) for out, node in zip(outs, nodes)])
-
-
-def constant(out: Any, op: Primitive) -> Any:
-    """A result that needs no entry."""
-    if op.several and isinstance(out, tuple):
-        return tuple([Tensor(to_array(o)) for o in out])
-    if op.several or not is_array(out):
-        expected = "a tuple of arrays" if op.several else "an array"
-        raise TypeError(f"{op.name}: its forward must return {expected}, got {type(out).__name__}")
-    return Tensor(to_array(out))
-
-
-# Walking -------------------------------------------------------------------------------------------------------------
 
 
 def backward(output: Tensor, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
@@ -397,7 +143,7 @@ def seed(output: Tensor, g: Any, create_graph: bool) -> Any:
             raise ValueError(f"output: its shape is {output.shape}, and only a single number has a gradient: "
                              "sum it, or pass g, the gradient of what is made of it")  # fmt: skip
         g = np.ones_like(output._data)
-    data = g._data if isinstance(g, Tensor) else g
+    data = bare(g)
     kind = output.shape, output.dtype, output.device
     if not is_array(data) or (data.shape, data.dtype, device_of(data)) != kind:
         raise ValueError(f"g: expected {described(output)}, like the output, got {described(g)}")
@@ -499,8 +245,7 @@ def walk(
 
 def filled(gs: dict, node: Node) -> tuple:
     """The gradients of several outputs in order, with zeros for those that nobody used."""
-    like = next(iter(gs.values()))
-    like = like._data if isinstance(like, Tensor) else like
+    like = bare(next(iter(gs.values())))
 
     def zeros(i: int) -> Any:
         return np.zeros_like(like, shape=node.shape[i], dtype=node.dtype[i])

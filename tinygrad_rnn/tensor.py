@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .arrays import device_of, move, new_array, read_only, shared_array
+from .arrays import device_of, has_gradient, move, new_array, read_only, shared_array
 
 if TYPE_CHECKING:
     from .tape import Node
@@ -44,7 +44,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = new_array(getattr(value, "_data", value))
+        array = new_array(bare(value))
         if array.shape != self.shape or array.dtype != self.dtype or device_of(array) != self.device:
             raise ValueError(
                 f"data: expected {self.dtype} {self.shape} on {self.device}, "
@@ -178,10 +178,17 @@ class Tensor:
     def __dlpack_device__(self) -> tuple:
         return self._data.__dlpack_device__()
 
-    def __reduce__(self) -> tuple:  # for copy, deepcopy and pickle
+    def __reduce__(self) -> tuple:  # for copy, deepcopy (which keeps .grad, too) and pickle
         if self.node is not None and type(self.node) is not Leaf:
             raise RuntimeError("only tensors that were not computed can be copied or pickled: detach() it first")
         return tensor, (self._data, self.requires_grad)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        make, parts = self.__reduce__()
+        new = make(*parts)
+        if self.grad is not None:
+            new.grad = tensor(self.grad._data)
+        return new
 
     if TYPE_CHECKING:  # what ops/methods.py puts here
 
@@ -222,9 +229,14 @@ def _no_rule(name: str) -> TypeError:
 
 
 def _leaf(array: Any) -> Leaf:
-    if array.dtype.kind != "f":
+    if array.dtype.kind == "c" or not has_gradient(array.dtype):
         raise TypeError(f"requires_grad: expected floating-point numbers, got {array.dtype}; pass dtype=float")
     return Leaf(array.shape, array.dtype)
+
+
+def bare(x: Any) -> Any:
+    """The array of a tensor; anything else as it is."""
+    return x._data if isinstance(x, Tensor) else x
 
 
 def from_dlpack(array: Any) -> Tensor:

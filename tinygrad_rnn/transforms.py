@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from . import trees
 from .arrays import device_of, has_gradient, is_array
 from .errors import described
 from .modes import Observer, enable_grad, is_observed, is_recording, switched
 from .ops import astype, positive, stack
 from .tape import Node, gradients, reached
-from .tensor import Tensor, tensor
-from .trees import flatten, map, paths
+from .tensor import Tensor, bare, tensor
+from .trees import flatten, paths
 
 
 def grad(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
@@ -81,7 +82,7 @@ def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool 
                              "sum it, or use vjp or jacobian")  # fmt: skip
         gs = pulled(y, None, call.inputs, call.outside, retain_graph=call.outside)
         y = call.released(y)
-        return (y, map(call.released, aux)) if has_aux else y, call.as_arguments(gs)
+        return (y, trees.map(call.released, aux)) if has_aux else y, call.as_arguments(gs)
 
     return both
 
@@ -106,7 +107,7 @@ def vjp(f: Callable, *xs: Any) -> tuple[Any, Callable]:
         recorded = is_recording() and (call.outside or any(g.node is not None for g in gs))
         return call.as_arguments(pulled(inner(flatten(ys)[0], gs), None, call.inputs, recorded))
 
-    return map(call.released, ys), pull
+    return trees.map(call.released, ys), pull
 
 
 def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Any, Any]:
@@ -159,7 +160,7 @@ def jacobian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
                 for gs, x in zip(columns, call.inputs)
             ])  # fmt: skip
 
-        return map(rows, call.tensors())
+        return trees.map(rows, call.tensors())
 
     return matrix
 
@@ -206,9 +207,8 @@ class Call:
         n, chosen = len(args), (argnums,) if isinstance(argnums, int) else argnums
         if len({i % n for i in chosen if -n <= i < n}) < len(chosen):
             raise TypeError(f"{self.name}: argnums={argnums}: expected places among its {n} positional arguments")
-        trees = [args[i] for i in chosen]
-        leaves, rebuild = flatten(trees)
-        names = [path for i, tree in zip(chosen, trees) for path in paths(tree, f"{self.name}: argument {i}")]
+        leaves, rebuild = flatten([args[i] for i in chosen])
+        names = [path for i in chosen for path in paths(args[i], f"{self.name}: argument {i}")]
         self.inputs = [variable(x, name) for x, name in zip(leaves, names)]
         self.as_arguments = lambda values: rebuild(values)[0] if isinstance(argnums, int) else tuple(rebuild(values))
         args = list(args)
@@ -297,14 +297,14 @@ def as_tensor(x: Any, name: str) -> Tensor:
 def alike(tree: Any, given: Any, name: str) -> list[Tensor]:
     """The leaves of what was given, as tensors like those of tree."""
     ys, gs = flatten(tree)[0], []
-    map(lambda _, g: gs.append(g), tree, given, name=name)
+    trees.map(lambda _, g: gs.append(g), tree, given, name=name)
     return [one_alike(y, g, path) for y, g, path in zip(ys, gs, paths(tree, name))]
 
 
 def one_alike(y: Tensor, g: Any, name: str) -> Tensor:
     if isinstance(g, (int, float)) and y.ndim == 0:
         g = np.full_like(y._data, g)
-    data = getattr(g, "_data", g)
+    data = bare(g)
     like = is_array(data) and (data.shape, device_of(data)) == (y.shape, y.device)
     if not like or not np.can_cast(data.dtype, y.dtype, "same_kind"):
         raise ValueError(f"{name}: expected {described(y)}, got {described(g)}")

@@ -6,7 +6,7 @@ puts cells into layers and directions; wrappers such as :class:`Zoneout` change 
 """
 
 from . import init
-from .cells import Cell, GRUCell, IRNNCell, LSTMCell, RNNCell, watching
+from .cells import Cell, GRUCell, IRNNCell, LSTMCell, RNNCell
 from .dropout import Dropout
 from .embedding import Embedding
 from .exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx
@@ -21,6 +21,7 @@ from .residual import DenseBlock, HighwayBlock, ResidualBlock
 from .sequential import Sequential
 from .summary import summary
 from .timescales import ClockworkCell, LeakyCell
+from .watch import watching
 from .wrappers import (
     Dense,
     Dilated,

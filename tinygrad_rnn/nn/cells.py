@@ -8,23 +8,20 @@ their names, shapes and order of gates.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import trees
 from ..arrays import device_of, is_array
-from ..errors import DeviceError, described
+from ..errors import DeviceError, ShapeError, StateError, check_features, check_kind, described, whole
 from ..ops import relu, sigmoid, split, tanh
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor
 from .init import identity, normal, uniform
 from .linear import linear
 from .module import Module, Parameter
-
-_seen: ContextVar[tuple[dict, tuple] | None] = ContextVar("seen", default=None)  # what is collected, and of whom
+from .watch import show
 
 
 class Cell(Module):
@@ -69,57 +66,55 @@ class Cell(Module):
         """The state before the first input: exactly zeros, of the batch, the dtype and the device of x."""
         if self.state_size is None:
             raise TypeError(f"{type(self).__name__}: set self.state_size, a number or a tuple: how large its state is")
+        check_kind(f"{type(self).__name__}: x", x)
         x = getattr(x, "_data", x)
         return trees.map(lambda size: Tensor(np.zeros_like(x, shape=(*x.shape[:-1], size))), self.state_size)
 
     def watch(self, **named: Any) -> None:
-        """Show what a step has computed (its gates, say) to whoever is :func:`watching`; nobody is, as a rule."""
-        if (collecting := _seen.get()) is not None:
-            seen, cells = collecting
-            if not cells or self in cells:
-                for name, value in named.items():
-                    seen.setdefault(name, []).append(value)
+        """Show what a step has computed (its gates, say) to whoever is watching: see ``nn.watching``."""
+        show(self, named)
 
     # Checks, once a call or a scan, not at every step: what is wrong is said in the cell's words, not a product's
 
     def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
         """The state to start from, once x and state are checked. xs: the inputs of all steps, where x is like one."""
+        cell = type(self).__name__
         name, layout, got = ("x", "(batch, features)", x) if xs is None else ("xs", "(time, batch, features)", xs)
         if self.input_size is not None:
-            self._check_input(x, f"{type(self).__name__}: {name}", f"{layout}, got {described(got)}")
+            self._check_input(x, f"{cell}: {name}", layout, got)
         zeros = self.initial_state(x)
         if state is None:
             return zeros
         try:
-            return self._check_state(state, zeros, f"{type(self).__name__}: state")
+            return self._check_state(state, zeros, f"{cell}: state")
         except ValueError as error:
+            needs = ""
             if self.state_names:
-                kinds = dict.fromkeys(map(described, zeros))
-                kinds = f"each {described(zeros[0])}" if len(kinds) == 1 else " and ".join(map(described, zeros))
-                error.add_note(f"a state of {type(self).__name__} is {self.state_names}, {kinds}")
+                kinds = list(map(described, zeros))
+                alike = len(set(kinds)) == 1
+                needs = f": {cell} needs {self.state_names}, {f'each {kinds[0]}' if alike else ' and '.join(kinds)}"
+            wrong = StateError(f"{error}{needs}")
             batches = {getattr(part, "shape", ())[:1] for part in trees.flatten(state)[0]}
             if xs is not None and batches == {xs.shape[:1]} != {xs.shape[1:2]}:
-                error.add_note(f"xs is {layout}: if yours is (batch, time, features), pass xs.swapaxes(0, 1)")
-            raise
+                wrong.add_note(f"xs is {layout}: if yours is (batch, time, features), pass xs.swapaxes(0, 1)")
+            raise wrong from None
 
     def checked(self, result: Any, state: Any) -> tuple[Any, Any]:
         """What step returned: an output, and a state like the one that it was given."""
         y, after = pair(result, f"{type(self).__name__}.step")
         return y, self._check_state(after, state, f"{type(self).__name__}.step: the state that it returned")
 
-    def _check_input(self, x: Any, name: str, got: str) -> None:
-        if x.shape[-1:] != (self.input_size,):
-            error = ValueError(f"{name}: expected {self.input_size} features on the last axis of {got}")
-            if self.input_size in x.shape[:-1]:
-                error.add_note("another axis has that length: are the features last? moveaxis puts them there")
-            raise error
+    def _check_input(self, x: Any, name: str, layout: str, got: Any) -> None:
+        check_kind(name, x)
+        check_features(name, x, self.input_size, f"the last axis of {layout}", got)
         for p in self.parameters():
             if x.dtype != p.dtype:
-                raise TypeError(f"{name}: expected {p.dtype}, as the cell's weights are; it is {got}: convert it, "
-                                f"astype({p.dtype.name!r}), or make the cell with another dtype")  # fmt: skip
+                raise TypeError(f"{name}: expected {p.dtype}, as the cell's weights are; it is {layout}, got "
+                                f"{described(got)}: convert it, astype({p.dtype.name!r}), or make the cell with "
+                                "another dtype")  # fmt: skip
             if device_of(getattr(x, "_data", x)) != p.device:
-                raise DeviceError(f"{name}: expected it on {p.device!r}, where the cell's weights are; it is {got}: "
-                                  "move one of them, with .to(device)")  # fmt: skip
+                raise DeviceError(f"{name}: expected it on {p.device!r}, where the cell's weights are; it is {layout}, "
+                                  f"got {described(got)}: move one of them, with .to(device)")  # fmt: skip
 
     def _check_state(self, state: Any, like: Any, name: str) -> Any:
         def check(like_part: Any, part: Any) -> Any:
@@ -135,29 +130,6 @@ def pair(result: Any, name: str) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{name}: expected it to return a tuple (y, state), got {described(result)}")
     return result
-
-
-@contextmanager
-def watching(*cells: Cell) -> Iterator[dict[str, list]]:
-    """Collect what cells compute within their steps: the values of each name, in a list with an entry for each step.
-
-    Args:
-        cells: whose, with the cells within them; all, if none is named.
-
-    What is collected is on the tape: it can be differentiated with regard to.
-
-    >>> from tinygrad_rnn import nn
-    >>> with watching() as seen:
-    ...     ys, h = nn.scan(nn.GRUCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32))
-    >>> list(seen), len(seen["z"]), seen["z"][0].shape
-    (['r', 'z', 'n'], 7, (2, 4))
-    """
-    seen: dict[str, list] = {}
-    token = _seen.set((seen, {module for cell in cells for module in cell.modules()}))
-    try:
-        yield seen
-    finally:
-        _seen.reset(token)
 
 
 ACTIVATIONS = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid, "linear": lambda x: x}
@@ -193,9 +165,8 @@ class AffineCell(Cell):
         self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32,
         fed_back: int | None = None,
     ):  # fmt: skip
-        if input_size < 0 or hidden_size < 1:
-            raise ValueError(f"input_size, hidden_size: expected at least 0 and 1, got {input_size} and {hidden_size}")
-        self.input_size, self.hidden_size, self.state_size = input_size, hidden_size, hidden_size
+        self.input_size = input_size = whole("input_size", input_size, 0)
+        self.hidden_size = self.state_size = hidden_size = whole("hidden_size", hidden_size, 1)
         rng, rows = np.random.default_rng(rng), self.gates * hidden_size
 
         def weights(*shape: int) -> Parameter:
@@ -203,6 +174,12 @@ class AffineCell(Cell):
 
         self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, fed_back or hidden_size)
         self.bias_ih, self.bias_hh = (weights(rows), weights(rows)) if bias else (None, None)
+
+    def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
+        if xs is None and state is None and getattr(x, "ndim", 0) > 2:  # each step would start from zeros
+            raise ShapeError(f"{type(self).__name__}: x: expected one step, (batch, features), got {described(x)}: "
+                             "nn.scan(cell, xs) runs a cell over a sequence")  # fmt: skip
+        return super().start(x, state, xs)
 
     def of_input(self, x: Any) -> Any:
         """The affine map of the input, (..., gates · hidden_size)."""
@@ -285,9 +262,15 @@ class GRUCell(AffineCell):
         reset_after: where the reset gate acts: after the product, as above and in PyTorch; or (False) before it, as in
             the paper, n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
         update_gate: what z = 1 means: it ``"keeps"`` the state, as above and in PyTorch; or it ``"overwrites"`` it, as
-            in many lectures, h' = h + z * (n - h). See :meth:`with_update_gate`.
+            in many lectures, h' = h + z * (n - h).
 
-    The rows of the weights are r, z, n, as PyTorch's. The other arguments are :class:`AffineCell`'s.
+    The rows of the weights are r, z, n, as PyTorch's. The other arguments are :class:`AffineCell`'s. The state dict of
+    a cell that overwrites has an empty entry, ``overwrites``: so none is loaded that means the other gate, such as that
+    of another library, all of which keep; :meth:`with_update_gate` gives the weights for them.
+
+    >>> cell = GRUCell(3, 4, update_gate="overwrites", rng=0)
+    >>> list(cell.state_dict())[-1], list(cell.with_update_gate("keeps").state_dict())[-1]
+    ('overwrites', 'bias_hh')
     """
 
     gates = 3
@@ -297,7 +280,15 @@ class GRUCell(AffineCell):
         update_gate: str = "keeps", **keywords: Any,
     ):  # fmt: skip
         super().__init__(input_size, hidden_size, bias, **keywords)
-        self.reset_after, self.update_gate = reset_after, checked_meaning(update_gate)
+        self.reset_after = reset_after
+        self._set_meaning(update_gate)
+
+    def _set_meaning(self, update_gate: str) -> None:
+        if update_gate not in ("keeps", "overwrites"):
+            raise ValueError(f"update_gate: expected 'keeps' or 'overwrites', got {update_gate!r}")
+        self.update_gate = update_gate
+        w = self.weight_ih
+        self.overwrites = None if update_gate == "keeps" else tensor([], dtype=w.dtype, device=w.device)
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
         cut = [2 * self.hidden_size]
@@ -323,19 +314,13 @@ class GRUCell(AffineCell):
         True
         """
         cell = copy.deepcopy(self)
-        if checked_meaning(meaning) != self.update_gate:
-            cell.update_gate = meaning
+        cell._set_meaning(meaning)
+        if meaning != self.update_gate:
             for p in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh):
                 if p is not None:
                     r, z, n = np.split(p.data, 3)
                     p.data = np.concatenate([r, -z, n])
         return cell
-
-
-def checked_meaning(update_gate: str) -> str:
-    if update_gate not in ("keeps", "overwrites"):
-        raise ValueError(f"update_gate: expected 'keeps' or 'overwrites', got {update_gate!r}")
-    return update_gate
 
 
 class LSTMCell(AffineCell):
@@ -368,7 +353,7 @@ class LSTMCell(AffineCell):
         forget_bias: float | None = None, forget_identity: bool = False, rng: Any = None, dtype: Any = np.float32,
     ):  # fmt: skip
         rng = np.random.default_rng(rng)
-        if proj_size and not 0 < proj_size < hidden_size:
+        if (proj_size := whole("proj_size", proj_size, 0)) >= whole("hidden_size", hidden_size, 1):
             raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, or 0 for none, got {proj_size}")
         if forget_bias is not None and not (bias and "f" in self.rows):
             raise ValueError("forget_bias: expected a forget gate with a bias, and there is none here")
@@ -402,3 +387,6 @@ class LSTMCell(AffineCell):
     def projected(self, h: Any) -> Any:
         """The output of the units: what is fed back, and put out."""
         return h if self.weight_hr is None else linear(h, self.weight_hr)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.weight_hr is None else f", proj_size={self.state_size[0]}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import device_of, has_gradient, move
-from ..errors import described
+from ..errors import check_kind, described
 from ..tensor import Tensor
 from .module import Module
 
@@ -38,6 +38,7 @@ class Dropout(Module):
 
 def mask(like: Any, p: float, rng: np.random.Generator) -> Tensor:
     """A constant like a tensor or an array: each number is 0 with probability p, and 1 / (1 - p) otherwise."""
+    check_kind("dropout", like)
     if not has_gradient(like.dtype):
         raise TypeError(f"dropout: expected floating-point numbers, got {described(like)}")
     return Tensor((~draw(like, p, rng)).astype(like.dtype) / (1 - p))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import device_of
-from ..errors import described
+from ..errors import check_kind, described, whole
 from ..ops import take, where
 from .init import normal
 from .module import Module, Parameter
@@ -35,12 +35,10 @@ class Embedding(Module):
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, rng: Any = None,
         dtype: Any = np.float32,
     ):  # fmt: skip
-        if num_embeddings < 1 or embedding_dim < 1:
-            raise ValueError("num_embeddings, embedding_dim: expected at least 1 of each, got "
-                             f"{num_embeddings} and {embedding_dim}")  # fmt: skip
+        self.num_embeddings = num_embeddings = whole("num_embeddings", num_embeddings, 1)
+        self.embedding_dim = embedding_dim = whole("embedding_dim", embedding_dim, 1)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"padding_idx: expected one of {num_embeddings} embeddings, got {padding_idx}")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         weight = normal((num_embeddings, embedding_dim), 1.0, rng, dtype)
         if padding_idx is not None:
@@ -48,8 +46,9 @@ class Embedding(Module):
         self.weight = Parameter(weight)
 
     def forward(self, indices: Any) -> Any:
+        check_kind("Embedding: indices", indices)
         array = getattr(indices, "_data", indices)
-        if getattr(array, "dtype", np.dtype(object)).kind not in "iu":
+        if array.dtype.kind not in "iu":
             raise TypeError(f"Embedding: indices: expected an array of integers, got {described(indices)}")
         last = self.num_embeddings - 1
         if array.size and device_of(array) == "cpu" and not 0 <= array.min() <= array.max() <= last:

@@ -125,7 +125,8 @@ def with_spectral_radius(weight: np.ndarray, radius: float) -> np.ndarray:
 
     Raises:
         ValueError: all eigenvalues are 0, so that no factor helps: of a matrix of zeros, or one whose connections have
-            no cycle, as few of them may not (each state is forgotten after some steps).
+            no cycle, as few of them may not (each state is forgotten after some steps); in any basis, as far as can be
+            told: an error of ε in such a matrix makes eigenvalues of the size of ε^(1/n), which mean nothing.
 
     >>> w = with_spectral_radius(np.array([[0.0, 4.0], [1.0, 0.0]]), 0.5)
     >>> w
@@ -136,10 +137,24 @@ def with_spectral_radius(weight: np.ndarray, radius: float) -> np.ndarray:
     if exact.shape[0] != exact.shape[1]:
         raise ValueError(f"weight: expected a square matrix, got {exact.shape}")
     now = np.abs(np.linalg.eigvals(exact)).max()
-    if now <= len(exact) * np.finfo(float).eps * np.linalg.norm(exact):
+    if _nilpotent(exact, now, min(float(np.finfo(weight.dtype).eps), 1e-7)):
         raise ValueError("weight: all of its eigenvalues are 0, and remain so whatever it is multiplied by: draw it "
                          "with more connections, or from another seed")  # fmt: skip
     return (exact * (radius / now)).astype(weight.dtype)
+
+
+def _nilpotent(w: np.ndarray, radius: float, eps: float) -> bool:
+    """Whether the eigenvalues of a matrix that is known up to eps are 0, and its computed radius an error.
+
+    The sums of the eigenvalues and of their squares are 0 then, which is seen at once; and errors of another draw make
+    another radius (they move one that is not an error by about as much as they are).
+    """
+    size, n = np.linalg.norm(w), len(w)
+    if abs(np.trace(w)) > n * eps * size or abs((w * w.T).sum()) > n * eps * size**2:
+        return False
+    noise = np.random.default_rng(0).standard_normal(w.shape)
+    moved = np.abs(np.linalg.eigvals(w + noise * (10 * eps * size / np.linalg.norm(noise)))).max()
+    return bool(abs(moved - radius) >= 1e-4 * radius)
 
 
 def with_spectral_norm(weight: np.ndarray, norm: float) -> np.ndarray:

@@ -7,23 +7,27 @@ wants to go on from it hands it back.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import trees
-from ..arrays import has_gradient, is_array, move
-from ..debug import label
-from ..errors import described
+from ..arrays import device_of, has_gradient, is_array, move
+from ..debug import PACKAGE, label
+from ..errors import described, whole
 from ..modes import no_grad
-from ..ops import broadcast_to, concatenate, swapaxes, unstack
+from ..ops import broadcast_to, concatenate, swapaxes, unstack, where
 from ..tensor import Tensor, tensor
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .dropout import Dropout
 from .module import Module, Parameter
-from .recurrent import flags, mask_of, scan, stacked
+from .recurrent import flags, mask_of, number, scan, stacked
+from .segments import checkpointed
+from .watch import under
 from .wrappers import Wrapper, innermost, within
 
 
@@ -39,8 +43,13 @@ class Recurrent(Module):
         batch_first: whether x and the output (with them mask, reset, and the states of all steps) are (batch, time,
             ...) instead of (time, batch, ...). States are (batch, ...) in any case.
         dropout: how much of the input of each layer but the first is dropped (:class:`Dropout`), while it is trained.
-        learned_state: whether the states to start from are parameters (:class:`LearnedState`), and not zeros.
+        learned_state: whether the states to start from are parameters (:class:`LearnedState`), and not zeros. Wrappers
+            are copied for it, as it stands within them: those of the network are in its ``layers``.
         rng: a seed, or a Generator, for the dropout.
+        checkpoint: whether of each layer's tape only the states between segments are kept, and the rest is computed
+            again on the way back: see :func:`~tinygrad_rnn.bptt.checkpointed`. True: segments of √time steps; a number:
+            of so many.
+        compiled: as of :func:`scan`.
 
     >>> from tinygrad_rnn import nn
     >>> model = Recurrent([nn.LSTMCell(3, 8, rng=0), nn.GRUCell(16, 5, rng=1)],
@@ -52,7 +61,8 @@ class Recurrent(Module):
 
     def __init__(
         self, cells: Any, bidirectional: Any = False, residual: Any = False, batch_first: bool = False,
-        dropout: float = 0.0, learned_state: bool = False, rng: Any = None,
+        dropout: float = 0.0, learned_state: bool = False, rng: Any = None, checkpoint: bool | int = False,
+        compiled: Any = "auto",
     ):  # fmt: skip
         if bidirectional is True:
             raise ValueError("bidirectional: expected the cells that run backward, as their weights are their own: "
@@ -66,12 +76,15 @@ class Recurrent(Module):
                 raise ValueError(f"bidirectional: expected {len(directions['forward'])} cells, one for each layer, got "
                                  f"{len(directions['backward'])}")  # fmt: skip
         self.residual, self.batch_first = "dense" if residual == "dense" else bool(residual), batch_first
+        is_flag = isinstance(checkpoint, (bool, np.bool_))
+        self.compiled = compiled
+        self.checkpoint = bool(checkpoint) if is_flag else whole("checkpoint", checkpoint, 1)
         if learned_state:
             directions = {name: [within(cell, LearnedState) for cell in cells] for name, cells in directions.items()}
         self.layers = [dict(zip(directions, layer)) for layer in zip(*directions.values())]
         self.dropout = Dropout(dropout, rng=rng)
         if dropout and len(self.layers) == 1:
-            warnings.warn("dropout: it acts between layers, and there is only one", stacklevel=2)
+            warnings.warn("dropout: it acts between layers, and there is only one", stacklevel=users_level())
         self._check_sizes()
 
     def _check_sizes(self) -> None:
@@ -92,7 +105,7 @@ class Recurrent(Module):
 
     def forward(
         self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None, reset: Any = None,
-        states: bool = False,
+        states: bool = False, pad_value: float = 0,
     ) -> tuple:  # fmt: skip
         """The outputs of the last layer, and the last state of each.
 
@@ -102,13 +115,14 @@ class Recurrent(Module):
                 layer, as they are returned. None: what the cells say.
             lengths, mask, reset: as in :func:`scan`.
             states: whether to return, too, all states of each layer: in the same list, with an axis of time.
+            pad_value: the number that the outputs hold where a sequence has no input.
         """
         batched = self._checked(x).ndim > 2
         if not batched and not (lengths is None and mask is None and reset is None):
             raise ValueError(f"lengths, mask, reset: {type(self).__name__}: x has no batch axis, {self._layout}: it is "
                              f"{described(x)}")  # fmt: skip
         swap = self._swapped if batched else lambda part: part
-        xs = swap(x)
+        xs, pad_value = swap(x), number(pad_value)
         mask = mask_of(lengths, mask, xs, self.batch_first)
         reset = flags("reset", reset, xs, self.batch_first)
         last, every = [], []
@@ -120,15 +134,45 @@ class Recurrent(Module):
             xs = concatenate([xs, output], axis=-1) if self.residual == "dense" else output
             for found, kept in zip((last, every), results):
                 found.append(kept)
+        if pad_value and mask is not None:
+            there = move(mask, device_of(getattr(output, "_data", output)))
+            output = where(there[..., None], output, pad_value)
         return (swap(output), last, trees.map(swap, every)) if states else (swap(output), last)
+
+    @property
+    def bidirectional(self) -> bool:
+        return len(self.layers[0]) > 1
+
+    def carried(self, state: Any, step: int | None = None, batched: bool = True) -> Any:
+        """What the next window of a sequence starts from, if ``state`` is what was returned for the one before it.
+
+        The forward directions go on from there. The backward ones, which come from the other side, begin anew: from
+        what their cells start from.
+
+        Args:
+            step: where the next window begins earlier: state is that of all steps (``states=True``), and this the last
+                step before.
+            batched: whether x has an axis of sequences.
+        """
+        if step is not None:
+            time = self.time_of_states + (self.batch_first and batched)
+            state = trees.map(lambda s: s[(slice(None),) * time + (step,)], state)
+        return self._forward_only(state) if self.bidirectional and state is not None else state
+
+    time_of_states = 0  # the axis of time in what states=True returns, if x is time first
+
+    def _forward_only(self, state: Any) -> Any:
+        return [(there, None) for there, _ in self._by_layer(state)]
 
     def _run(self, i: int, xs: Any, start: tuple, **options: Any) -> tuple:
         """What the scan of a layer returns; of both directions, the outputs joined, and the rest in pairs."""
-        ran = []
+        ran, every = [], None if self.checkpoint is True else self.checkpoint
+        run = partial(checkpointed, every=every) if self.checkpoint else scan
         for (direction, cell), state in zip(self.layers[i].items(), start):
-            with label("layer", i, direction):
+            with label("layer", i, direction), under(f"layers.{i}.{direction}."):
                 try:
-                    ran.append(scan(cell, xs, state, reverse=direction == "backward", **options))
+                    reverse = direction == "backward"
+                    ran.append(run(cell, xs, state, reverse=reverse, compiled=self.compiled, **options))
                 except (TypeError, ValueError) as error:
                     error.add_note(f"in layer {i}, {direction}, of {type(self).__name__}, of which x is {self._layout}")
                     raise
@@ -166,7 +210,7 @@ class Recurrent(Module):
         return [(None, None) if s is None else s for s in state]
 
     def extra_repr(self) -> str:
-        said = {"residual": self.residual, "batch_first": self.batch_first}
+        said = {"residual": self.residual, "batch_first": self.batch_first, "checkpoint": self.checkpoint}
         return ", ".join(f"{name}={value!r}" for name, value in said.items() if value)
 
 
@@ -182,6 +226,8 @@ class LearnedState(Wrapper):
     [(4,), (4,)]
     """
 
+    is_home = True
+
     def __init__(self, cell: Cell):
         super().__init__(cell)
         if (x := example(cell)) is None:
@@ -196,6 +242,14 @@ class LearnedState(Wrapper):
 
     def initial_state(self, x: Any) -> Any:
         return trees.map(lambda p: broadcast_to(p, (*x.shape[:-1], *p.shape)), self.first)
+
+
+def users_level() -> int:
+    """How far up the line is that is not the package's, for a warning."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def learned(part: Any) -> Tensor:
@@ -244,20 +298,30 @@ class Uniform(Recurrent):
 
     A state is (layers · directions, batch, features), each layer's forward before its backward; batch_first does not
     concern it. The weights are ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``,
-    ``weight_ih_l0_reverse``, ...: a ``state_dict`` of PyTorch's module can be loaded, and the other way round.
+    ``weight_ih_l0_reverse``, ...: a ``state_dict`` of PyTorch's module can be loaded, and the other way round. (What
+    PyTorch's do not have is not in its names: with learned_state there are ``h0_l0``, ``c0_l0``, ..., too.)
     """
 
     def __init__(
         self, make: Callable[..., Cell], input_size: int, hidden_size: int, num_layers: int, bidirectional: bool,
-        batch_first: bool, dropout: float, rng: Any, **keywords: Any,
+        batch_first: bool, dropout: float, rng: Any, residual: Any = False, learned_state: bool = False,
+        checkpoint: bool | int = False, compiled: Any = "auto", **keywords: Any,
     ):  # fmt: skip
-        if num_layers < 1:
-            raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
-        rng = np.random.default_rng(rng)
-        sizes = [input_size] + [(keywords.get("proj_size") or hidden_size) * (1 + bidirectional)] * (num_layers - 1)
-        cells = [[make(size, hidden_size, rng=rng, **keywords) for _ in range(1 + bidirectional)] for size in sizes]
+        if not isinstance(bidirectional, (bool, np.bool_)):
+            raise ValueError(f"bidirectional: expected True or False, got {bidirectional!r}")
+        num_layers, hidden_size = whole("num_layers", num_layers, 1), whole("hidden_size", hidden_size, 1)
+        rng, directions = np.random.default_rng(rng), 1 + bool(bidirectional)
+        output = (keywords.get("proj_size") or hidden_size) * directions
+        below = [input_size + i * output if isinstance(residual, str) else output for i in range(num_layers)]
+        cells = [
+            [make(size, hidden_size, rng=rng, **keywords) for _ in range(directions)]
+            for size in [input_size, *below[1:]]
+        ]
         forward, *backward = map(list, zip(*cells))
-        super().__init__(forward, *backward, batch_first=batch_first, dropout=dropout, rng=rng)
+        super().__init__(
+            forward, *backward, residual=residual, batch_first=batch_first, dropout=dropout,
+            learned_state=learned_state, rng=rng, checkpoint=checkpoint, compiled=compiled,
+        )  # fmt: skip
 
     def forward(self, x: Any, state: Any = None, **options: Any) -> tuple:
         """The outputs of the last layer, (time, batch, directions · features), and the last states.
@@ -265,7 +329,7 @@ class Uniform(Recurrent):
         Args:
             x: (time, batch, features); (batch, time, features) with batch_first; or (time, features), one sequence.
             state: h0, or (h0, c0), to start from; zeros by default.
-            lengths, mask, reset: as in :func:`scan`.
+            lengths, mask, reset, pad_value: as in :func:`scan`.
             states: whether to return, too, all states: (layers · directions, time, batch, features).
         """
         state = state if state is None else self._parted(state, x)
@@ -274,6 +338,20 @@ class Uniform(Recurrent):
 
     def _joined(self, states: list) -> Any:
         return stacked(states if len(self.layers[0]) == 1 else [s for both in states for s in both])
+
+    time_of_states = 1
+
+    def _forward_only(self, state: Any) -> Any:
+        def start(cell: Cell, like: Any) -> Any:
+            return cell.initial_state(trees.flatten(like)[0][0])
+
+        return self._joined([(there, start(layer["backward"], there))
+                             for layer, (there, _) in zip(self.layers, self._by_direction(state))])  # fmt: skip
+
+    def _by_direction(self, state: Any) -> list:
+        several = isinstance(self.layers[0]["forward"].state_size, tuple)
+        by_cell = list(zip(*map(unstack, state))) if several else list(unstack(state))
+        return list(zip(by_cell[::2], by_cell[1::2])) if self.bidirectional else by_cell
 
     def _parted(self, state: Any, x: Any) -> list:
         """The states of the layers, checked to be of this layout."""
@@ -289,21 +367,24 @@ class Uniform(Recurrent):
             if getattr(part, "shape", None) != (n, *batch, size):
                 raise ValueError(f"{kind}: {name}: expected {(n, *batch, size)}, (layers · directions, batch, features)"
                                  f", batch_first or not; got {described(part)}")  # fmt: skip
-        by_cell = list(zip(*map(unstack, parts))) if several else list(unstack(state))
-        return by_cell if len(self.layers[0]) == 1 else list(zip(by_cell[::2], by_cell[1::2]))
+        return self._by_direction(state)
 
     # Its weights, under PyTorch's names
 
     def _walk(self, prefix: str = "", above: tuple = ()) -> Iterator:
+        def outside(found: re.Match) -> str:
+            name = LEARNED.get(found[3], found[3])
+            return f"{name}_l{found[1]}" + "_reverse" * (found[2] == "backward")
+
         for name, x in super()._walk(prefix, above):
-            yield INSIDE.sub(lambda m: f"{m[3]}_l{m[1]}" + "_reverse" * (m[2] == "backward"), name), x
+            yield INSIDE.sub(outside, name) if isinstance(x, Tensor) else name, x
 
     def _place(self, name: str) -> tuple[Cell, str] | None:
         """The cell that has the weight of that name, and its name there."""
         found = OUTSIDE.fullmatch(name)
         if found is None or int(found[2]) >= len(vars(self).get("layers", ())):
             return None
-        cell = self.layers[int(found[2])].get("backward" if found[3] else "forward")
+        cell = innermost(self.layers[int(found[2])].get("backward" if found[3] else "forward"))
         return None if getattr(cell, found[1], None) is None else (cell, found[1])
 
     def __getattr__(self, name: str) -> Any:
@@ -312,17 +393,21 @@ class Uniform(Recurrent):
         return getattr(*place)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if (place := self._place(name)) is None:
-            super().__setattr__(name, value)
-        else:
+        if (place := self._place(name)) is not None:
             setattr(*place, value)
+        elif OUTSIDE.fullmatch(name):
+            raise AttributeError(f"{type(self).__name__}: {name}: there is no such weight in it, and nothing would use "
+                                 "it: bias, num_layers, bidirectional and proj_size say which there are")  # fmt: skip
+        else:
+            super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
-        cell = self.layers[0]["forward"]
+        cell = innermost(self.layers[0]["forward"])
         return ", ".join([f"{cell.input_size}, {cell.hidden_size}", *filter(None, [super().extra_repr()])])
 
 
-INSIDE = re.compile(r"layers\.(\d+)\.(forward|backward)\.(\w+)$")
+INSIDE = re.compile(r"layers\.(\d+)\.(forward|backward)\.(?:cell\.)?(\w+(?:\.\d)?)$")
+LEARNED = {"first": "h0", "first.0": "h0", "first.1": "c0"}  # the names of learned states
 OUTSIDE = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
 
 
@@ -336,6 +421,7 @@ class RNN(Uniform):
         batch_first, dropout: as of :class:`Recurrent`.
         bidirectional: whether each layer has a second cell, which runs backward.
         rng, dtype: of the weights.
+        residual, learned_state, checkpoint, compiled: keywords, as of :class:`Recurrent`.
 
     >>> model = RNN(3, 4, num_layers=2, rng=0)
     >>> output, h = model(np.ones((7, 2, 3), np.float32))
@@ -346,11 +432,11 @@ class RNN(Uniform):
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, rng: Any = None,
-        dtype: Any = np.float32,
+        dtype: Any = np.float32, **keywords: Any,
     ):  # fmt: skip
         super().__init__(
             RNNCell, input_size, hidden_size, num_layers, bidirectional, batch_first, dropout, rng, bias=bias,
-            nonlinearity=nonlinearity, dtype=dtype,
+            nonlinearity=nonlinearity, dtype=dtype, **keywords,
         )  # fmt: skip
 
 

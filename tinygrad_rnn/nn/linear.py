@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import described
+from ..errors import check_features, check_kind, whole
 from .init import uniform
 from .module import Module, Parameter
 
@@ -26,7 +26,8 @@ class Linear(Module):
         rng: a seed, or a Generator, for the weights: uniform within ±1/√in_features, as PyTorch's are.
         dtype: of the weights.
 
-    ``weight`` is (out_features, in_features), ``bias`` (out_features,): PyTorch's layout.
+    ``weight`` is (out_features, in_features), ``bias`` (out_features,): PyTorch's layout. x is of the weights' dtype:
+    nothing is converted silently.
 
     >>> layer = Linear(3, 2, rng=0)
     >>> layer(np.ones((5, 3), np.float32)).shape
@@ -36,21 +37,16 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32
     ):
-        if in_features < 0 or out_features < 1:
-            raise ValueError("Linear: in_features, out_features: expected sizes of at least 0 and 1, got "
-                             f"{in_features}, {out_features}")  # fmt: skip
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = in_features = whole("Linear: in_features", in_features, 0)
+        self.out_features = out_features = whole("Linear: out_features", out_features, 1)
         rng = np.random.default_rng(rng)
         bound = max(in_features, 1) ** -0.5
         self.weight = Parameter(uniform((out_features, in_features), bound, rng, dtype))
         self.bias = Parameter(uniform((out_features,), bound, rng, dtype)) if bias else None
 
     def forward(self, x: Any) -> Any:
-        if x.shape[-1:] != (self.in_features,):
-            raise ValueError(f"Linear: x: expected {self.in_features} features on its last axis, got {described(x)}")
-        if x.dtype != self.weight.dtype:
-            raise TypeError(f"Linear: x: expected {self.weight.dtype}, as the weights are, got {described(x)}: "
-                            f"convert it, astype({self.weight.dtype.name!r})")  # fmt: skip
+        check_kind("Linear: x", x, self.weight.dtype)
+        check_features("Linear: x", x, self.in_features, "its last axis", x)
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

@@ -4,7 +4,7 @@ All of them take the same last arguments. ``reduction`` says what becomes of the
 ``"mean"``, their ``"sum"``, or ``"none"``: they are returned as they are. Of padded sequences, time first, ``lengths``
 or ``mask`` say what counts, as they do for :func:`scan`: what does not has the loss 0 and a gradient of exactly 0,
 whatever is there (even NaN), and a mean is one of the rest alone; 0, if nothing is left. A mask has the first axes of
-the losses: (time, batch), or (batch,) where there is no time.
+the losses: (time, batch), or (batch,) where there is no time. Predictions are arrays or tensors; targets may be lists.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import device_of, is_array, move
-from ..errors import described
+from ..arrays import device_of, is_array, move, new_array
+from ..errors import check_kind, described
 from ..ops import clip, expand_dims, log_softmax, mean, softplus, square, squeeze, sum, take_along_axis, where
 from .recurrent import checked_lengths
 
@@ -38,6 +38,8 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
+    check_kind("logits", logits)
+    targets = of_list("targets", targets, logits)
     targets = getattr(targets, "_data", targets)
     if not is_array(targets) or targets.shape != logits.shape[:-1] or targets.dtype.kind not in "iu":
         raise ValueError(f"targets: expected integers of shape {logits.shape[:-1]}, one for each row of logits "
@@ -67,12 +69,15 @@ def binary_cross_entropy_with_logits(
     >>> float(binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([True, True])))  # log(2) / 2
     0.34657359027997264
     """
-    if is_array(targets) and targets.dtype.kind in "biu":
-        targets = targets.astype(logits.dtype)
+    check_kind("logits", logits)
+    values = getattr(targets, "_data", targets)
+    targets = values.astype(logits.dtype) if is_array(values) and values.dtype.kind in "biu" else targets
     x, t, counted = paired(logits, targets, lengths, mask, names=("logits", "targets"))
-    values = getattr(t, "_data", t)
+    values, data = getattr(t, "_data", t), getattr(x, "_data", x)
     if values.size and device_of(values) == "cpu" and not 0 <= values.min() <= values.max() <= 1:
         raise ValueError(f"targets: expected numbers from 0 to 1, got {values.min()} to {values.max()}")
+    if device_of(data) != "cpu" or np.isinf(data).any():  # infinitely sure, and right: a loss of 0, and not 0 · inf
+        x = where(np.isinf(data) & ((data > 0) == values), np.clip(data, -1e4, 1e4), x)
     return reduced(t * softplus(-x) + (1 - t) * softplus(x), counted, reduction)
 
 
@@ -115,6 +120,7 @@ def masked_mean(values: Any, *, lengths: Any = None, mask: Any = None) -> Any:
     >>> float(masked_mean(np.array([[1.0, 2.0], [5.0, np.nan]]), lengths=np.array([2, 1])))
     2.6666666666666665
     """
+    check_kind("values", values)
     return reduced(values, what_counts(values, lengths, mask), "mean")
 
 
@@ -126,6 +132,8 @@ def paired(
 ) -> tuple[Any, Any, Any]:
     """Prediction and target, checked to be alike, 0 where they do not count; and what counts."""
     ours, theirs = names
+    check_kind(ours, prediction)
+    target = of_list(theirs, target, prediction, prediction.dtype)
     if getattr(target, "shape", None) != prediction.shape:
         got = getattr(target, "shape", type(target).__name__)
         raise ValueError(f"{theirs}: expected shape {prediction.shape}, like the {ours}, got {got}")
@@ -134,6 +142,18 @@ def paired(
                         f"with astype({prediction.dtype.name!r})")  # fmt: skip
     counted = what_counts(prediction, lengths, mask)
     return shielded(prediction, counted), shielded(target, counted), counted
+
+
+def of_list(name: str, target: Any, like: Any, dtype: Any = None) -> Any:
+    """A target that is a list, as an array of this dtype, where the prediction is; else the target."""
+    if not isinstance(target, (list, tuple)):
+        return target
+    try:
+        array = move(new_array(target), device_of(getattr(like, "_data", like)))
+    except (TypeError, ValueError) as error:
+        error.add_note(f"in {name}, given as a {type(target).__name__}")
+        raise
+    return array if dtype is None or array.dtype.kind not in "biuf" else array.astype(dtype)
 
 
 def what_counts(values: Any, lengths: Any, mask: Any) -> Any:
@@ -170,4 +190,6 @@ def reduced(losses: Any, counted: Any, reduction: str) -> Any:
         return sum(losses)
     if counted is None:
         return mean(losses)
+    if not losses.size:
+        return sum(losses)
     return mean(losses) * (counted.size / np.maximum(counted.sum(), 1)).astype(losses.dtype)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import whole
 from ..ops import concatenate, repeat, sigmoid, split, tanh
 from ..tensor import Tensor
 from .cells import AffineCell, Cell, LSTMCell, activation
@@ -153,8 +154,8 @@ class LSTM1997Cell(Cell):
         output_gate_bias: float | Sequence[float] | None = None, bound: float = 0.1, rng: Any = None,
         dtype: Any = np.float32,
     ):  # fmt: skip
-        if blocks < 1 or cells < 1:
-            raise ValueError(f"blocks, cells: expected at least 1, got {blocks} and {cells}")
+        input_size, cells = whole("input_size", input_size, 0), whole("cells", cells, 1)
+        blocks = whole("blocks", blocks, 1)
         if bias not in (True, False, "gates"):
             raise ValueError(f"bias: expected True, False or 'gates', got {bias!r}")
         for name, value, there in (("input", input_gate_bias, True), ("output", output_gate_bias, output_gate)):

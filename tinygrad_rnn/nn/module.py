@@ -14,10 +14,13 @@ import numpy as np
 from ..arrays import move, new_array
 from ..errors import described
 from ..tensor import Tensor, tensor
+from .exchange import array_in
 
 
 class Parameter(Tensor):
     """A tensor that is trained: one of a module's parameters, also while ``requires_grad`` is off.
+
+    ``copy.deepcopy`` copies its gradient, too; a pickle has its values only.
 
     >>> Parameter(np.zeros(2))
     tensor([0., 0.], requires_grad=True)
@@ -36,6 +39,9 @@ class Module:
 
     A :class:`Parameter` (or any tensor made with ``requires_grad=True``) is trained; a tensor that needs no gradient is
     a constant, saved and moved along with the parameters. Tensors that were computed do not belong to the module.
+
+    A module can be pickled, and copied with ``copy.deepcopy``: weights and generators that are shared within it are
+    shared within the copy. (``copy.copy`` makes another module of the same weights.)
 
     >>> from tinygrad_rnn.nn import Linear
     >>> class Perceptron(Module):
@@ -67,11 +73,14 @@ class Module:
 
     # What it holds
 
-    def _members(self) -> Iterator[tuple[str, Module | Tensor]]:
-        """The tensors and modules in its attributes, with their names."""
+    def named_members(self) -> Iterator[tuple[str, Module | Tensor]]:
+        """The modules, parameters and constants in its own attributes, with their names there."""
 
         def found(name: str, value: Any) -> Iterator:
-            if isinstance(value, (Module, Tensor)):
+            if isinstance(value, Tensor):
+                if value.node is None or value.node.op is None:
+                    yield name, value
+            elif isinstance(value, Module):
                 yield name, value
             elif isinstance(value, (dict, list, tuple)):
                 for key, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -81,9 +90,12 @@ class Module:
             yield from found(name, value)
 
     def _walk(self, prefix: str = "", above: tuple = ()) -> Iterator[tuple[str, Module | Tensor]]:
-        """The module and all below it, with dotted names; what is shared comes under each of its names."""
+        """The module and all below it, with dotted names; what is shared comes under each of its names.
+
+        All other methods go by it: a subclass may call its weights by other names here.
+        """
         yield prefix, self
-        for name, value in self._members():
+        for name, value in self.named_members():
             name = f"{prefix}.{name}" if prefix else name
             if isinstance(value, Tensor):
                 yield name, value
@@ -91,7 +103,12 @@ class Module:
                 yield from value._walk(name, (*above, self))
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: x for name, x in self._walk() if isinstance(x, Tensor) and (x.node is None or x.node.op is None)}
+        tensors: dict[str, Tensor] = {}
+        for name, x in self._walk():
+            if isinstance(x, Tensor) and tensors.setdefault(name, x) is not x:
+                raise ValueError(f"{type(self).__name__}: two tensors in it are called {name!r}, for example "
+                                 "by keys 0 and '0' of a dict, or by a key with a dot: rename one")  # fmt: skip
+        return tensors
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters with their dotted names, in the order of the attributes; a shared one comes once."""
@@ -105,9 +122,17 @@ class Module:
         """The parameters, each once."""
         return (p for _, p in self.named_parameters())
 
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """This module, called ``""``, and those below it with their dotted names; a shared one comes once."""
+        names: dict[Module, str] = {}
+        for name, x in self._walk():
+            if isinstance(x, Module):
+                names.setdefault(x, name)
+        return ((name, module) for module, name in names.items())
+
     def modules(self) -> Iterator[Module]:
         """This module and those below it, each once."""
-        return iter(dict.fromkeys(x for _, x in self._walk() if isinstance(x, Module)))
+        return (module for _, module in self.named_modules())
 
     # What can be done to all of it
 
@@ -122,19 +147,29 @@ class Module:
         """Take the values of a :meth:`state_dict`. All is checked before anything changes.
 
         Args:
-            state: arrays (or tensors) under the names of this module's parameters and constants.
+            state: arrays (or tensors, PyTorch's too) under the names of this module's parameters and constants.
             strict: whether names that are missing, or not known here, are errors too.
 
         Raises:
-            ValueError: what does not fit, all of it: names, shapes, dtypes.
+            ValueError: what does not fit, all of it: names, shapes, dtypes, and two values for what is one tensor here.
         """
-        tensors = self._tensors()
-        arrays = {name: new_array(getattr(state[name], "_data", state[name])) for name in tensors if name in state}
-        wrong = [
-            f"{name}: expected {tensors[name].dtype} {tensors[name].shape}, got {described(array)}"
-            for name, array in arrays.items()
-            if (array.shape, array.dtype) != (tensors[name].shape, tensors[name].dtype)
-        ]
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: expected a dict of arrays by name, like state_dict()'s, got {described(state)}")
+        tensors, wrong = self._tensors(), []
+        arrays: dict[str, Any] = {}
+        first: dict[Tensor, str] = {}
+        for name, x in tensors.items():
+            if name not in state:
+                continue
+            try:
+                array = arrays[name] = new_array(array_in(state[name]))
+            except (TypeError, ValueError) as error:
+                wrong.append(f"{name}: {error}")
+                continue
+            if (array.shape, array.dtype) != (x.shape, x.dtype):
+                wrong.append(f"{name}: expected {x.dtype} {x.shape}, got {described(array)}")
+            elif (other := first.setdefault(x, name)) != name and arrays[other].tobytes() != array.tobytes():
+                wrong.append(f"{other}, {name}: one tensor in this module, and two values")
         if strict:
             wrong += [f"{name}: missing" for name in tensors if name not in state]
             wrong += [f"{name}: not in this module" for name in state if name not in tensors]
@@ -174,7 +209,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        inside = [f"{name}: {x!r}" for name, x in self._members() if isinstance(x, Module) and x is not self]
+        inside = [f"{name}: {x!r}" for name, x in self.named_members() if isinstance(x, Module) and x is not self]
         lines = "\n".join(([self.extra_repr()] if self.extra_repr() else []) + inside)
         lines = f"\n  {lines.replace(chr(10), chr(10) + '  ')}\n" if inside else lines
         return f"{type(self).__name__}({lines})"

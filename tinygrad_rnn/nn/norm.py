@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import described
+from ..arrays import has_gradient
+from ..errors import ShapeError, check_kind, described
 from ..ops import mean, sqrt, square
 from .module import Module, Parameter
 
@@ -19,7 +20,7 @@ class LayerNorm(Module):
         eps: what keeps the quotient finite where all numbers are equal: y is the bias there.
         elementwise_affine: whether there are a weight, at first 1, and a bias, at first 0, of that shape.
         bias: whether there is a bias, too.
-        dtype: of both.
+        dtype: of both, and so of x: nothing is converted silently.
 
     >>> LayerNorm(3, eps=0.0, dtype=np.float64)(np.array([[1.0, 2.0, 3.0]])).data.round(3)
     array([[-1.225,  0.   ,  1.225]])
@@ -40,8 +41,12 @@ class LayerNorm(Module):
 
     def forward(self, x: Any) -> Any:
         n = len(self.normalized_shape)
+        check_kind("LayerNorm: x", x, None if self.weight is None else self.weight.dtype)
+        if not has_gradient(x.dtype):
+            raise TypeError(f"LayerNorm: x: expected floating-point numbers, got {described(x)}: convert it, "
+                            "astype('float32')")  # fmt: skip
         if x.shape[-n:] != self.normalized_shape:
-            raise ValueError(f"LayerNorm: x: expected {self.normalized_shape} at the end of its shape, got "
+            raise ShapeError(f"LayerNorm: x: expected {self.normalized_shape} at the end of its shape, got "
                              f"{described(x)}")  # fmt: skip
         axes = tuple(range(-n, 0))
         x = x - mean(x, axes, keepdims=True)

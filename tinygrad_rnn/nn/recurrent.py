@@ -7,9 +7,10 @@ without them pays nothing for it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,17 @@ from ..debug import label
 from ..errors import DeviceError, described
 from ..modes import is_observed, no_grad
 from ..ops import stack, unstack, where
+from ..ops.checkpoint import set_states
+from ..ops.checkpoint import states as draws_of
+from ..tensor import Tensor
 from .cells import Cell, pair
 from .module import Module
+from .watch import in_time, noted, unwatched
 
 
 def scan(
     cell: Cell | Callable, xs: Any, state: Any = None, *, lengths: Any = None, mask: Any = None, reset: Any = None,
-    reverse: bool = False, states: bool = False,
+    reverse: bool = False, states: bool = False, pad_value: float = 0, compiled: Any = "auto",
 ) -> tuple:  # fmt: skip
     """Run a cell over a sequence: ``y, state = cell.step(x, state)`` for each x in xs, first to last.
 
@@ -36,13 +41,17 @@ def scan(
         state: what to start from; of a cell, it may be None: what its ``initial_state`` says, zeros.
         lengths: how many steps each sequence of the batch has, (batch,) integers from 0 to time, in any order: what
             comes after is padding, as if masked.
-        mask: (time, batch) booleans. Where it is False a sequence has no input: its state is held, its output is 0,
-            and whatever xs holds there, even NaN, touches no value and no gradient.
+        mask: (time, batch) booleans. Where it is False a sequence has no input: its state is held, its output is
+            pad_value, and whatever xs holds there, even NaN, touches no value and no gradient. (The cell gets an input
+            that is one somewhere else: so what is finite for all inputs stays finite.)
         reset: (time, batch) booleans, True at the first step of a new sequence, where several lie one after another:
             it starts from the cell's ``initial_state`` (of a function, from ``state``), and no gradient flows across.
         reverse: last to first; the outputs stay at their places. A padded sequence starts at its own end, and one with
             resets at the end of each.
         states: whether to return the states of all steps, too.
+        pad_value: the number that outputs hold where a sequence has no input.
+        compiled: ``"auto"``: a long scan that can be compiled is (:mod:`tinygrad_rnn.compile`); True: any is, or says
+            why not; False: none, so that each step is on the tape, to be looked at. See :func:`tinygrad_rnn.compiled`.
 
     Returns:
         The outputs, stacked, (time, ...); and the last state. With states=True, also the states after each step: each
@@ -59,50 +68,60 @@ def scan(
     >>> means
     tensor([1. , 1.5, 3. ])
     """
-    data = getattr(xs, "_data", xs)
-    if not getattr(data, "ndim", 0):
-        raise TypeError(f"xs: expected an array or a tensor, time first, got {described(xs)}")
-    if isinstance(cell, Module) and not isinstance(cell, Cell):
-        raise TypeError(
-            f"cell: expected a Cell, or a function step(x, state), got {type(cell).__name__}, a module: what "
-            "runs over whole sequences itself is called, and what makes a step is a Cell"
-        )
-    like_x, known = np.zeros_like(data, shape=data.shape[1:]), isinstance(cell, Cell)
-    step, name = (cell.step, type(cell).__name__) if known else (cell, getattr(cell, "__name__", "step"))
+    cell, *sequence = prepared(cell, xs, state, lengths, mask, reset, reverse)
+    probe = unseen(drawn_from(cell)) if idle(*sequence) else nullcontext()
+    with probe, in_time(len(xs)) as shown:
+        options = {"reverse": reverse, "states": states, "pad_value": number(pad_value), "compiled": compiled}
+        return unrolled(cell, *sequence, **options, shown=shown)
+
+
+def prepared(
+    cell: Any, xs: Any, state: Any, lengths: Any = None, mask: Any = None, reset: Any = None, reverse: bool = False
+) -> tuple:
+    """What a scan is given, checked: the cell, the inputs (none of them padding), the first state, mask and resets."""
+    cell, data = stepping(cell, state), checked_sequence(xs)
     if not (lengths is None and mask is None and reset is None):
-        if data.ndim < (2 if not known or cell.input_size is None else 3):
-            raise ValueError(f"lengths, mask, reset: {name}: xs has no batch axis, it is {described(xs)}")
+        if data.ndim < (2 if cell.input_size is None else 3):
+            raise ValueError(f"lengths, mask, reset: {name_of(cell)}: xs has no batch axis, it is {described(xs)}")
         mask, reset = mask_of(lengths, mask, data), flags("reset", reset, data)
-    if known:
-        state = cell.start(like_x, state, xs)
-    elif state is None:
-        raise ValueError("state: a function does not say what its state is: pass the one to start from")
-    start = state
+    state = cell.start(np.zeros_like(data, shape=data.shape[1:]), state, xs)
+    if reverse and reset is not None:  # back in time, a sequence begins where the one after it has its first step
+        reset = np.concatenate([reset[1:], np.zeros_like(reset[:1])])
+    return cell, xs if mask is None else filled(xs, mask), state, mask, reset
+
+
+def unrolled(
+    cell: Cell, xs: Any, state: Any, mask: Any, reset: Any, *, reverse: bool = False, states: bool = False,
+    pad_value: float = 0, compiled: Any = False, shown: dict | None = None,
+) -> tuple:  # fmt: skip
+    """The loop. What is shown to who is watching is kept in ``shown``, by time."""
+    data, name = getattr(xs, "_data", xs), name_of(cell)
+    step, start = cell.step, state
 
     def first(x: Any) -> tuple[Any, Any]:
-        result = step(x, state)
-        return cell.checked(result, state) if known else pair(result, name)
+        y, after = cell.checked(step(x, state), state)
+        if not isinstance(y, (Tensor, Real)) and not is_array(y):
+            raise TypeError(f"{name}: its output: expected a tensor or an array, got {described(y)}")
+        return y, after
 
     if not len(data):
         with no_grad():
-            y, _ = first(like_x)
+            y, _ = first(np.zeros_like(data, shape=data.shape[1:]))
         none = trees.map(lambda part: part[:0], stacked([state]))
         return (stack([y])[:0], state, none) if states else (stack([y])[:0], state)
 
     order = range(len(data))[::-1] if reverse else range(len(data))
-    if reverse and reset is not None:  # back in time, a sequence begins where the one after it has its first step
-        reset = np.concatenate([reset[1:], np.zeros_like(reset[:1])])
     times = order if mask is None else attended(order, mask, reset)
+    if compiled is not False:
+        from .. import compile  # which knows cells: it is asked for when it is needed
+
+        if result := compile.attempt(compiled, cell, xs, state, mask, reset, order, times, states, pad_value):
+            return result
     if is_observed():
         step = numbered(step, name, times)
-    if mask is not None:
-        on_device = move(mask, device_of(data))
-        xs = where(on_device.reshape(on_device.shape + (1,) * (data.ndim - 2)), xs, 0)
-        step = masked(step, rows(mask, on_device, times, trivial=True), name)
-    if reset is not None:
-        on_device = move(reset, device_of(data))
-        again = partial(cell.initial_state, like_x) if known else lambda: start
-        step = restarted(step, rows(reset, on_device, times, trivial=False), again, name)
+    step = wrapped(cell, step, data, mask, reset, times, pad_value)
+    if shown is not None:
+        step = noted(step, shown, times)
     made: list = []
     if states:
         step = remembered(step, made)
@@ -115,12 +134,12 @@ def scan(
             y, state = step(x, state)
             ys.append(y)
         if times != range(len(data)):
-            ys = in_time(ys, times, order, missing=np.zeros_like(getattr(y, "_data", y)))
-            made = in_time(made, times, order, missing=start, held=True) if states else made
+            ys = by_time(ys, times, order, missing=np.full_like(getattr(y, "_data", y), pad_value))
+            made = by_time(made, times, order, missing=start, held=True) if states else made
         return (stack(ys), state, stacked(made)) if states else (stack(ys), state)
 
 
-def in_time(parts: list, times: Sequence, order: Sequence, missing: Any, held: bool = False) -> list:
+def by_time(parts: list, times: Sequence, order: Sequence, missing: Any, held: bool = False) -> list:
     """What the steps gave, by time. Where none was made: what is missing; or, held, what the one before it gave."""
     at = dict(zip(times, parts))
     for t in order:
@@ -148,8 +167,20 @@ def numbered(step: Callable, name: str, times: Sequence) -> Callable:
     return numbered_step
 
 
-def masked(step: Callable, mask: Iterator, name: str) -> Callable:
-    """The same step, but a sequence that is masked keeps its state, and its output is 0."""
+def wrapped(
+    cell: Cell, step: Callable, xs: Any, mask: Any, reset: Any, times: Sequence, pad_value: float = 0
+) -> Callable:
+    """The same step, with what a mask and resets do at each of the times."""
+    if mask is not None:
+        step = masked(step, rows(mask, device_of(xs), times, trivial=True), name_of(cell), pad_value)
+    if reset is not None:
+        start = partial(cell.initial_state, np.zeros_like(xs, shape=xs.shape[1:]))
+        step = restarted(step, rows(reset, device_of(xs), times, trivial=False), start, name_of(cell))
+    return step
+
+
+def masked(step: Callable, mask: Iterator, name: str, pad_value: float) -> Callable:
+    """The same step, but a sequence that is masked keeps its state, and its output is that of padding."""
 
     def masked_step(x: Any, state: Any) -> tuple[Any, Any]:
         y, after = pair(step(x, state), name)
@@ -157,7 +188,7 @@ def masked(step: Callable, mask: Iterator, name: str) -> Callable:
             return y, after
         hold = partial(chosen, row, f"{name}: the state that it returned")
         after = trees.map(lambda old, new: hold(new, old), state, after, name=f"{name}: the state that it returned")
-        return chosen(row, f"{name}: its output", y, 0), after
+        return chosen(row, f"{name}: its output", y, pad_value), after
 
     return masked_step
 
@@ -238,11 +269,31 @@ def attended(order: Sequence, mask: Any, reset: Any) -> Sequence:
     return order if len(times) == len(order) else times
 
 
-def rows(flags: Any, on_device: Any, times: Sequence, trivial: bool) -> Iterator:
+def rows(flags: Any, device: str, times: Sequence, trivial: bool) -> Iterator:
     """The flags of each time; None where all are the trivial ones, which leave a step as it is."""
-    known = device_of(flags) == "cpu"
+    on_device, known = move(flags, device), device_of(flags) == "cpu"
     skipped = (flags == trivial).all(axis=1).tolist() if known else [False] * len(flags)
     return iter([None if skipped[t] else on_device[t] for t in times])
+
+
+def idle(xs: Any, state: Any, mask: Any, reset: Any) -> bool:
+    """Whether no sequence has an input, or a reset, at any time. (Flags on a GPU are not asked.)"""
+    flags = [f for f in (mask, reset) if f is not None]
+    return not len(xs) or (mask is not None and all(device_of(f) == "cpu" and not f.any() for f in flags))
+
+
+def filled(xs: Any, mask: Any) -> Any:
+    """The inputs; where a sequence has none, its first one, or that of a sequence which has one."""
+    data = getattr(xs, "_data", xs)
+    if not mask.size:
+        return xs
+    mask = move(mask, device_of(data))
+    shape = (*mask.shape, *[1] * (data.ndim - 2))
+    some = mask.any(axis=0)
+    first = np.take_along_axis(data, mask.argmax(axis=0).reshape(1, *shape[1:]), axis=0)
+    other = np.take_along_axis(first, some.argmax().reshape(1, 1, *shape[2:]), axis=1)
+    first = np.where(some.reshape(1, *shape[1:]), first, np.where(some.any(), other, 0))
+    return where(mask.reshape(shape), xs, first.astype(data.dtype, copy=False))
 
 
 def chosen(row: Any, name: str, new: Any, old: Any) -> Any:
@@ -256,7 +307,83 @@ def chosen(row: Any, name: str, new: Any, old: Any) -> Any:
     return where(row.reshape(row.shape + (1,) * (a.ndim - 1)), new, old)
 
 
+# What makes a step ----------------------------------------------------------------------------------------------------
+
+
+class Function(Cell):
+    """A function step(x, state) as a cell, whose initial state is ``home``."""
+
+    def __init__(self, function: Callable, home: Any):
+        self.function, self.home = function, home
+
+    def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
+        if state is None:
+            raise ValueError("state: a function does not say what its state is: pass the one to start from")
+        return state
+
+    def initial_state(self, x: Any) -> Any:
+        return self.home
+
+    def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        return self.function(x, state)
+
+    def checked(self, result: Any, state: Any) -> tuple[Any, Any]:
+        return pair(result, name_of(self))
+
+
+def stepping(cell: Any, home: Any = None) -> Cell:
+    """A cell; a function as one, which starts from home."""
+    if isinstance(cell, Cell):
+        return cell
+    if isinstance(cell, type):
+        raise TypeError(f"cell: expected a Cell, or a function step(x, state), got the class {cell.__name__}: make "
+                        f"one, {cell.__name__}(...)")  # fmt: skip
+    if isinstance(cell, Module):
+        raise TypeError(
+            f"cell: expected a Cell, or a function step(x, state), got {type(cell).__name__}, a module: what "
+            "runs over whole sequences itself is called, and what makes a step is a Cell"
+        )
+    if not callable(cell):
+        raise TypeError(f"cell: expected a Cell, or a function step(x, state), got {described(cell)}")
+    return Function(cell, home)
+
+
+def name_of(cell: Cell) -> str:
+    return getattr(cell.function, "__name__", "step") if isinstance(cell, Function) else type(cell).__name__
+
+
+def checked_sequence(xs: Any) -> Any:
+    """The array of xs, if it has an axis of time."""
+    data = getattr(xs, "_data", xs)
+    if not getattr(data, "ndim", 0):
+        raise TypeError(f"xs: expected an array or a tensor, time first, got {described(xs)}")
+    return data
+
+
+def number(pad_value: Any) -> Any:
+    """One that changes no dtype."""
+    if not isinstance(pad_value, Real):
+        raise TypeError(f"pad_value: expected a number, got {described(pad_value)}")
+    return pad_value.item() if isinstance(pad_value, np.generic) else pad_value
+
+
+def drawn_from(cell: Module) -> list[np.random.Generator]:
+    """The generators that a module draws from, each once."""
+    found = [value for part in cell.modules() for value in vars(part).values()]
+    return [*dict.fromkeys(rng for rng in found if isinstance(rng, np.random.Generator))]
+
+
 # Besides --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def unseen(generators: Iterable[np.random.Generator]) -> Iterator[None]:
+    """What is computed only to see what an output is like draws nothing, and nobody watches it."""
+    generators = [*generators]
+    draws = draws_of(generators)
+    with unwatched():
+        yield
+    set_states(generators, draws)
 
 
 @contextmanager

@@ -72,10 +72,10 @@ def summary(model: Module) -> Summary:
     """
     seen: set[Tensor] = set()
     rows = []
-    for path, module in model._walk():
+    for path, module in model.named_modules():
         held = {}
-        for name, x in module._members() if isinstance(module, Module) else ():
-            if isinstance(x, Tensor) and (x.node is None or x.node.op is None) and x not in seen:
+        for name, x in module.named_members():
+            if isinstance(x, Tensor) and x not in seen:
                 seen.add(x)
                 held[name] = x
         if held:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import move
+from .exchange import array_in
 
 
 class CheckpointError(ValueError):
@@ -33,7 +34,7 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
 
     Args:
         path: ends in ``.npz``, or in ``.safetensors`` (which needs the package of that name, and holds only numbers).
-        state: arrays, tensors, numbers and strings, in a dict; dicts within it are kept (a/b in the file).
+        state: arrays, tensors (also PyTorch's), numbers and strings, in a dict; dicts in it are kept (a/b in the file).
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "checkpoint.npz")
@@ -102,7 +103,7 @@ def _flat(state: Mapping[str, Any], above: str = "") -> dict[str, np.ndarray]:
         if isinstance(value, Mapping):
             arrays |= _flat(value, name)
         else:
-            array = np.asarray(move(getattr(value, "_data", value), "cpu"), order="C")
+            array = np.asarray(move(array_in(value), "cpu"), order="C")
             if array.dtype.kind not in "biufcU":
                 kind = f"{type(value).__name__} ({array.dtype})"
                 raise TypeError(f"state {name!r}: expected numbers or a string, got {kind}")

@@ -23,17 +23,19 @@ from ..errors import described
 from ..modes import no_grad
 from ..ops import concatenate, sigmoid, where
 from ..tensor import Tensor
-from .cells import AffineCell, Cell, watching
+from .cells import AffineCell, Cell
 from .dropout import draw, mask, probability
 from .init import uniform
 from .linear import linear
 from .module import Parameter
 from .norm import LayerNorm
 from .residual import alike, dtype_of, transform_gate
+from .watch import unwatched
 
 
 class Wrapper(Cell):
-    """A cell around another one, ``self.cell``. As it is, it changes nothing: a subclass does, in ``step``.
+    """A cell around another one, ``self.cell``. As it is, it changes nothing: a subclass does, in ``step``. (What is no
+    subclass wraps nothing: a cell that is made of others is a cell, and its state its own.)
 
     If it remembers something itself, it overrides ``initial_state``, too, and its state is a tuple with the state of
     the cell within. What is random in it is drawn from ``self.rng``, while ``self.training``.
@@ -51,6 +53,8 @@ class Wrapper(Cell):
     >>> ys.shape
     (7, 2, 4)
     """
+
+    is_home = False  # whether its initial_state says what the innermost cell starts from
 
     def __init__(self, cell: Cell):
         if not isinstance(cell, Cell):
@@ -99,7 +103,7 @@ class TimeSkip(Wrapper):
         )
 
     def initial_state(self, x: Any) -> Any:
-        return self.cell.initial_state(x), (innermost(self.cell).initial_state(x),) * (self.skip - 1)
+        return self.cell.initial_state(x), (home(self.cell).initial_state(x),) * (self.skip - 1)
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
         inner, past = state
@@ -321,7 +325,7 @@ class VariationalDropout(Wrapper):
 
     def _output_size(self, x: Any) -> int:
         """That of what a step gives, for no sequences at all."""
-        with no_grad(), watching():
+        with no_grad(), unwatched():
             none = np.zeros_like(x, shape=(0, x.shape[-1]))
             return self.cell.step(none, self.cell.initial_state(none))[0].shape[-1]
 
@@ -384,7 +388,14 @@ class LayerNormalized(Wrapper):
 
 def innermost(cell: Cell) -> Cell:
     """The cell that wraps no other."""
-    while isinstance(getattr(cell, "cell", None), Cell):
+    while isinstance(cell, Wrapper):
+        cell = cell.cell
+    return cell
+
+
+def home(cell: Cell) -> Cell:
+    """The innermost cell; or the wrapper that says what it starts from."""
+    while isinstance(cell, Wrapper) and not cell.is_home:
         cell = cell.cell
     return cell
 
@@ -413,7 +424,7 @@ def around(cell: Cell, step: Callable, level: int) -> Cell:
 
 def within(cell: Cell, change: Callable[[Cell], Cell], level: int = READING) -> Cell:
     """The same wrappers (copies, for one step) around change(the innermost cell, or what is of a deeper level)."""
-    if not isinstance(getattr(cell, "cell", None), Cell) or (isinstance(cell, Around) and cell.level > level):
+    if not isinstance(cell, Wrapper) or (isinstance(cell, Around) and cell.level > level):
         return change(cell)
     outer = copy.copy(cell)
     outer.cell = within(cell.cell, change, level)
@@ -439,7 +450,7 @@ def map_of_state(cell: Cell) -> tuple:
         sizes[:] = h.shape[-1], net.shape[-1]
         return net
 
-    with no_grad(), watching():
+    with no_grad(), unwatched():
         none = np.zeros_like(cell.weight_ih._data, shape=(0, cell.input_size))
         with_maps(cell, of_state=of_state).step(none, cell.initial_state(none))
     return tuple(sizes)

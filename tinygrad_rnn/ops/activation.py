@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import floating
-from ..tape import primitive
+from ..recording import primitive
 from .elementwise import add, exp, multiply, square, tanh, where
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@primitive
+@primitive(kind="elementwise")
 def sigmoid(x):
     """The logistic function exp(x) / (1 + exp(x)); exact for very negative x, too, and without overflow.
 
@@ -40,7 +40,7 @@ def _sigmoid_constants(kind: type, dtype: Any) -> tuple:
     return tuple(map(np.asarray, constants)) if kind is np.ndarray else constants
 
 
-@primitive
+@primitive(kind="elementwise")
 def relu(x):
     """max(x, 0), the rectified linear unit. Its gradient at 0 is 0.
 
@@ -50,7 +50,7 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-@primitive
+@primitive(kind="elementwise")
 def leaky_relu(x, slope=0.01):
     """x where it is positive, slope · x elsewhere. Its gradient at 0 is the slope.
 
@@ -60,7 +60,7 @@ def leaky_relu(x, slope=0.01):
     return np.where(x > 0, x, slope * x)
 
 
-@primitive
+@primitive(kind="elementwise")
 def elu(x, alpha=1.0):
     """x where it is positive, alpha · (exp(x) - 1) elsewhere (Clevert et al., 2016).
 
@@ -70,7 +70,7 @@ def elu(x, alpha=1.0):
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-@primitive
+@primitive(kind="elementwise")
 def softplus(x):
     """log(1 + exp(x)), without overflow.
 
@@ -80,7 +80,7 @@ def softplus(x):
     return np.logaddexp(x, 0)
 
 
-@primitive
+@primitive(kind="elementwise")
 def log_sigmoid(x):
     """log(sigmoid(x)) = -softplus(-x), without overflow.
 
@@ -121,7 +121,7 @@ def gelu(x: Any, approximate: bool = False) -> Any:
     return multiply(multiply(0.5, x), add(1, erf(multiply(math.sqrt(0.5), x))))
 
 
-@primitive
+@primitive(kind="elementwise")
 def erf(x):
     """The error function 2/√π ∫₀ˣ exp(-t²) dt, by the rational approximations of Cody (1969), in three ranges of |x|.
 

@@ -14,8 +14,9 @@ import numpy as np
 from ..arrays import has_gradient, is_array, private
 from ..errors import described
 from ..modes import is_recording, no_grad
-from ..tape import Node, primitive, reached
-from ..tensor import Tensor
+from ..recording import primitive
+from ..tape import Node, reached
+from ..tensor import Tensor, bare
 from ..transforms import inner, pulled, recording, variable
 from ..trees import flatten
 
@@ -90,7 +91,7 @@ class Run:
 
     def noted(self, xs: Sequence) -> tuple:
         """The results, with an entry on the tape that keeps the xs, but no other."""
-        done = self.values([Tensor(getattr(x, "_data", x)) for x in xs])
+        done = self.values([Tensor(bare(x)) for x in xs])
         return recompute(*xs, run=self, done=tuple(done))
 
     def compute(self, xs: list[Tensor]) -> list[Tensor]:

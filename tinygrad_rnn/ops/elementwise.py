@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import device_of, move
+from ..arrays import as_array, device_of, move
 from ..errors import refuse_mixed
-from ..tape import primitive
-from ..tensor import Tensor
+from ..recording import primitive
+from ..tensor import bare
 
 __all__ = [
     "absolute", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "astype", "cbrt",
@@ -72,7 +72,7 @@ def divide(a, b):
     """
 
 
-@primitive
+@primitive(kind="elementwise")
 def quotient(a, b):
     """The quotient a / b, and exactly 0 where a is 0, whatever b is: how rules divide a gradient by what may be 0.
 
@@ -122,7 +122,7 @@ def remainder(a, b):
 
 def _zero(g: Any) -> Any:
     """The gradient of what is flat wherever it has a slope."""
-    return Tensor(np.zeros_like(g._data)) if isinstance(g, Tensor) else np.zeros_like(g)
+    return np.zeros_like(g)
 
 
 add.vjp(lambda g: g, lambda g: g)
@@ -504,7 +504,7 @@ def trunc(x):
     """
 
 
-@primitive
+@primitive(kind="elementwise")
 def round(x, decimals=0):
     """Rounded to the given number of decimals, halves to even. Its gradient is 0.
 
@@ -532,7 +532,7 @@ def minimum(a, b):
     """
 
 
-@primitive
+@primitive(kind="elementwise")
 def clip(x, min=None, max=None):
     """x, but not below min nor above max (numbers, constant arrays, or None for no bound).
 
@@ -551,7 +551,7 @@ def _clip_rule(g: Any, x: Any, min: Any, max: Any) -> Any:
     return g if max is None else where(x >= max, 0, g)
 
 
-@primitive
+@primitive(kind="elementwise")
 def where(condition, a, b):
     """a where the condition holds, b where it does not (booleans; they have no gradient).
 
@@ -583,7 +583,7 @@ where.vjp(None, lambda g, condition: where(condition, g, 0), lambda g, condition
 # Kinds of numbers, and devices ----------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(kind="elementwise")
 def astype(x, /, dtype):
     """x in another dtype. Between floating-point dtypes the gradient is cast back; other kinds have none.
 
@@ -604,7 +604,8 @@ def to(x: Any, device: str) -> Any:
     >>> to(np.array([1.0]), "cpu")
     array([1.])
     """
-    return _move(x, device_of(getattr(x, "_data", x)), device)
+    x = as_array(x)
+    return _move(x, device_of(bare(x)), device)
 
 
 _move.op.name = "to"
@@ -619,7 +620,7 @@ def _plain(ufunc: Callable) -> Callable:
     """The function on the values of tensors."""
 
     def compare(*inputs: Any) -> Any:
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [*map(bare, inputs)]
         try:
             return ufunc(*arrays)
         except TypeError as error:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..arrays import device_of, is_array, move, namespace, scatter_add, to_array
+from ..arrays import as_array, device_of, is_array, move, namespace, scatter_add, to_array
 from ..errors import described
-from ..tape import primitive
-from ..tensor import Tensor
+from ..recording import primitive
+from ..tensor import Tensor, bare
 
 __all__ = ["at", "getitem", "one_hot", "take", "take_along_axis"]
 
@@ -66,6 +66,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
            [6., 4., 6.]])
     """
     indices = integers("take: indices", indices)
+    x = as_array(x)
     if axis is None:
         return getitem(x.reshape(-1), indices)
     return getitem(x, (slice(None),) * normalize_axis_index(axis, x.ndim, "take") + (indices,))
@@ -82,6 +83,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
            [5.]])
     """
     indices = integers("take_along_axis: indices", indices)
+    x = as_array(x)
     if axis is None:
         x, axis = x.reshape(-1), 0
     axis = normalize_axis_index(axis, x.ndim, "take_along_axis")
@@ -100,7 +102,7 @@ def at(x: Any) -> At:
     >>> at(np.array([1.0, 2.0, 3.0]))[1:].set(0.0)
     array([1., 0., 0.])
     """
-    return At(x)
+    return At(as_array(x))
 
 
 class At:
@@ -187,7 +189,7 @@ _add.vjp(lambda g: g, _rule_of_v)
 
 def check_value(v: Any, x: Any) -> None:
     """An assignment would cast and copy silently."""
-    dtype = v.dtype if hasattr(v, "dtype") else np.asarray(v).dtype
+    dtype = as_array(v).dtype
     if not np.can_cast(dtype, x.dtype, "same_kind"):
         raise TypeError(f"v: {dtype} does not fit into {x.dtype}: cast one of them first, with astype")
     if is_array(v) and not isinstance(v, np.generic) and namespace(v) is not namespace(x):
@@ -202,7 +204,7 @@ def may_repeat(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     if _BASIC.issuperset(map(type, parts)):
         return False
-    arrays = [part if is_array(part) else np.asarray(part) for part in parts if type(part) not in _BASIC]
+    arrays = [as_array(part) for part in parts if type(part) not in _BASIC]
     return any(array.ndim > 0 and array.dtype.kind in "iu" for array in arrays)
 
 
@@ -248,7 +250,7 @@ def _width(part: Any) -> int:
 
 def integers(name: str, value: Any, kinds: str = "iu") -> Any:
     """An argument as an array of integers, refused if it is anything else."""
-    array = value._data if isinstance(value, Tensor) else value if is_array(value) else np.asarray(value)
+    array = as_array(bare(value))
     if array.size == 0 and isinstance(value, (list, tuple)):
         return array.astype(np.intp)  # NumPy makes floats of an empty list
     if array.dtype.kind not in kinds:

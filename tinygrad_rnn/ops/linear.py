@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..tape import primitive
+from ..arrays import as_array
+from ..recording import primitive
 from .elementwise import multiply
 from .shape import diagonal, ravel, reshape, transpose, tril
 
@@ -110,9 +111,9 @@ def dot(a: Any, b: Any) -> Any:
     >>> dot(np.ones((2, 3)), np.ones((4, 3, 5))).shape
     (2, 4, 5)
     """
-    if np.isscalar(a) or np.isscalar(b) or 0 in (a.ndim, b.ndim):
+    if not (_has_axes(a) and _has_axes(b)):
         return multiply(a, b)
-    return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, (-1, -2))
+    return matmul(a, b) if as_array(b).ndim <= 2 else tensordot(a, b, (-1, -2))
 
 
 def inner(a: Any, b: Any) -> Any:
@@ -121,9 +122,13 @@ def inner(a: Any, b: Any) -> Any:
     >>> inner(np.ones((2, 3)), np.ones((4, 3))).shape
     (2, 4)
     """
-    if np.isscalar(a) or np.isscalar(b) or 0 in (a.ndim, b.ndim):
+    if not (_has_axes(a) and _has_axes(b)):
         return multiply(a, b)
     return tensordot(a, b, (-1, -1))
+
+
+def _has_axes(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) or getattr(x, "ndim", 0) > 0
 
 
 def outer(a: Any, b: Any) -> Any:
@@ -133,7 +138,7 @@ def outer(a: Any, b: Any) -> Any:
     array([[ 1., 10.],
            [ 2., 20.]])
     """
-    return multiply(reshape(a, (a.size, 1)), ravel(b))
+    return multiply(reshape(a, (-1, 1)), ravel(b))
 
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
@@ -148,6 +153,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     >>> tensordot(np.ones((2, 3, 4)), np.ones((4, 3, 5)), ([1, 2], [1, 0])).shape
     (2, 5)
     """
+    a, b = as_array(a), as_array(b)
     if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= min(a.ndim, b.ndim):
             raise ValueError(f"tensordot: axes: a has {a.ndim} and b {b.ndim}, expected no more than both, got {axes}")
@@ -181,7 +187,7 @@ def einsum(subscripts: str, *operands: Any) -> Any:
     if not isinstance(subscripts, str):
         raise TypeError(f"einsum: subscripts: expected a string such as 'ij,jk->ik', got {type(subscripts).__name__} "
                         "(lists of axes are not taken)")  # fmt: skip
-    operands = [x if hasattr(x, "shape") else np.asarray(x) for x in operands]
+    operands = [*map(as_array, operands)]
     terms, wanted, pairs, output = _plan(subscripts, tuple([x.shape for x in operands]))
     factors = [_alone(*each) for each in zip(operands, terms, wanted)]
     for i, j, needed in pairs:
@@ -308,6 +314,7 @@ def solve(a, b):
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([2.0, 2.0]))
     array([1. , 0.5])
     """
+    a, b = as_array(a), as_array(b)
     columns = b if b.ndim > 1 else b[:, None]
     if a.shape[:-2] != columns.shape[:-2]:  # CuPy's does not broadcast
         stack = np.broadcast_shapes(a.shape[:-2], columns.shape[:-2])

@@ -13,7 +13,7 @@ import numpy as np
 from .. import ops
 from ..modes import is_recording
 from ..tape import Leaf
-from ..tensor import Tensor
+from ..tensor import Tensor, bare
 
 # Operators and methods -----------------------------------------------------------------------------------------------
 
@@ -83,11 +83,7 @@ for _name, _operation in _METHODS.items():
 
 def _values(function: Callable) -> Callable:
     """NumPy's function on the values of tensors: for what has no gradient."""
-
-    def value(x: Any) -> Any:
-        return x._data if isinstance(x, Tensor) else x
-
-    return lambda *inputs, **keywords: function(*map(value, inputs), **{k: value(x) for k, x in keywords.items()})
+    return lambda *inputs, **keywords: function(*map(bare, inputs), **{k: bare(x) for k, x in keywords.items()})
 
 
 def _constant(function: Callable) -> Callable:

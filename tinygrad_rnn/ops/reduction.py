@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..arrays import floating
-from ..tape import primitive
+from ..arrays import as_array, floating
+from ..recording import primitive
+from ..tensor import bare
 from .elementwise import absolute, astype, exp, quotient, sign, where
 from .indexing import getitem
 from .shape import broadcast_to, flip, pad, reshape, squeeze, stack, unstack
@@ -56,7 +57,7 @@ def dropped(out: Any, axis: Any, keepdims: bool) -> Any:
 # Sums and means ------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(kind="reduction")
 def sum(x, /, axis=None, keepdims=False):
     """The sum over axes.
 
@@ -66,7 +67,7 @@ def sum(x, /, axis=None, keepdims=False):
     return np.sum(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(kind="reduction")
 def mean(x, /, axis=None, keepdims=False):
     """The mean over axes; NaN, with NumPy's warning, where there is nothing.
 
@@ -77,7 +78,7 @@ def mean(x, /, axis=None, keepdims=False):
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(kind="reduction")
 def var(x, /, axis=None, ddof=0, keepdims=False):
     """The variance over axes: the mean of the squared distances from the mean, but with n - ddof instead of n.
 
@@ -96,6 +97,7 @@ def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> An
     >>> std(np.array([1.0, 2.0, 3.0]), ddof=1)
     np.float64(1.0)
     """
+    x = as_array(x)
     free = length(x.shape, axis, "std: axis") - ddof
     root = math.sqrt(free) if free > 0 else 0.0
     return _norm(x - mean(x, axis, keepdims=True), 2, axis, keepdims) / root
@@ -131,7 +133,7 @@ cumsum.vjp(_cumsum_rule)
 # Products ------------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(kind="reduction")
 def prod(x, /, axis=None, keepdims=False):
     """The product over axes. Nothing is divided by in its rule: gradients are right where elements are 0.
 
@@ -193,7 +195,7 @@ cumprod.vjp(_cumprod_rule)
 # Extremes ------------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(kind="reduction")
 def max(x, /, axis=None, keepdims=False):
     """The largest element over axes; NaN if there is one.
 
@@ -205,7 +207,7 @@ def max(x, /, axis=None, keepdims=False):
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(kind="reduction")
 def min(x, /, axis=None, keepdims=False):
     """The smallest element over axes; NaN if there is one. Its gradient is shared as that of :func:`max` is.
 
@@ -231,7 +233,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     >>> argmax(np.array([[1.0, 4.0], [3.0, 2.0]]), axis=1)
     array([1, 0])
     """
-    return np.argmax(_values(x), axis=axis, keepdims=keepdims)
+    return np.argmax(bare(x), axis=axis, keepdims=keepdims)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -240,7 +242,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     >>> argmin(np.array([[1.0, 4.0], [3.0, 2.0]]), axis=1)
     array([0, 1])
     """
-    return np.argmin(_values(x), axis=axis, keepdims=keepdims)
+    return np.argmin(bare(x), axis=axis, keepdims=keepdims)
 
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -249,7 +251,7 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> all(np.array([[1.0, 0.0], [3.0, 2.0]]), axis=1)
     array([False,  True])
     """
-    return np.all(_values(x), axis=axis, keepdims=keepdims)
+    return np.all(bare(x), axis=axis, keepdims=keepdims)
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -258,11 +260,7 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> any(np.array([[1.0, 0.0], [0.0, 0.0]]), axis=1)
     array([ True, False])
     """
-    return np.any(_values(x), axis=axis, keepdims=keepdims)
-
-
-def _values(x: Any) -> Any:
-    return getattr(x, "_data", x)
+    return np.any(bare(x), axis=axis, keepdims=keepdims)
 
 
 # Norms ---------------------------------------------------------------------------------------------------------------
@@ -284,6 +282,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> norm(np.array([[3.0, 4.0], [0.0, 0.0]])), norm(np.array([3.0, -4.0]), 1)
     (np.float64(5.0), np.float64(7.0))
     """
+    x = as_array(x)
     x = astype(x, float) if x.dtype.kind in "biu" else x
     axes = axes_of(axis, x.ndim, "norm: axis")
     if (ord is None and (axis is None or len(axes) in (1, 2))) or (ord == "fro" and len(axes) == 2):
@@ -306,7 +305,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return out if keepdims else squeeze(out, axes)
 
 
-@primitive
+@primitive(kind="reduction")
 def _norm(x, /, ord, axis, keepdims):
     """(Σ |x|^ord)^(1/ord), of what is divided by its largest element first, so that no power is too large or small."""
     x = np.abs(floating(x))
@@ -348,7 +347,7 @@ def _exponentials(x: Any, axis: Any) -> tuple:
     return largest, shifted, powers, np.where(total == 0, 1, total)
 
 
-@primitive
+@primitive(kind="reduction")
 def logsumexp(x, /, axis=None, keepdims=False):
     """log(Σ exp(x)) over axes, without overflow: a smooth maximum.
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..arrays import namespace
+from ..arrays import as_array, namespace
 from ..errors import described
-from ..tape import primitive
+from ..recording import primitive
 from .indexing import getitem, integers, take
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 # Views ----------------------------------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(kind="view")
 def reshape(x, /, shape):
     """The elements in the same order (the last axis fastest) in another shape; -1 stands for what is left.
 
@@ -42,7 +42,7 @@ def reshape(x, /, shape):
     return x.reshape(shape)
 
 
-@primitive
+@primitive(kind="view")
 def expand_dims(x, /, axis):
     """A new axis of length 1 (or several, for a tuple), which is axis ``axis`` of the result.
 
@@ -52,7 +52,7 @@ def expand_dims(x, /, axis):
     return np.expand_dims(x, axis)
 
 
-@primitive
+@primitive(kind="view")
 def squeeze(x, /, axis=None):
     """Without an axis of length 1 (or several, for a tuple; all that there are, by default).
 
@@ -62,7 +62,7 @@ def squeeze(x, /, axis=None):
     return x.squeeze(axis)
 
 
-@primitive
+@primitive(kind="view")
 def broadcast_to(x, /, shape):
     """x repeated to a shape, by NumPy's rules of broadcasting, without a copy.
 
@@ -73,7 +73,7 @@ def broadcast_to(x, /, shape):
     return np.broadcast_to(x, shape)
 
 
-@primitive
+@primitive(kind="view")
 def transpose(x, /, axes=None):
     """The axes in another order: axis i of the result is axis ``axes[i]`` of x; in reverse, by default.
 
@@ -83,7 +83,7 @@ def transpose(x, /, axes=None):
     return x.transpose(axes)
 
 
-@primitive
+@primitive(kind="view")
 def swapaxes(x, /, axis1, axis2):
     """Two axes in each other's place.
 
@@ -93,7 +93,7 @@ def swapaxes(x, /, axis1, axis2):
     return x.swapaxes(axis1, axis2)
 
 
-@primitive
+@primitive(kind="view")
 def moveaxis(x, /, source, destination):
     """An axis (or several, for tuples) in another place; the others keep their order.
 
@@ -103,7 +103,7 @@ def moveaxis(x, /, source, destination):
     return np.moveaxis(x, source, destination)
 
 
-@primitive
+@primitive(kind="view")
 def flip(x, /, axis=None):
     """The elements in reverse order along an axis, or several (all, by default).
 
@@ -219,7 +219,7 @@ def _listed(operation: str, arrays: Sequence, axis: Any) -> list:
     if not hasattr(arrays, "__iter__") or not isinstance(axis, (int, np.integer, type(None))):
         raise TypeError(f"{operation}: expected a sequence of arrays and an axis, as in {operation}([a, b], 0); "
                         f"got {described(arrays)} and {described(axis)}")  # fmt: skip
-    arrays = [x if hasattr(x, "shape") else np.asarray(x) for x in arrays]
+    arrays = [*map(as_array, arrays)]
     if not arrays:
         raise ValueError(f"{operation}: arrays: expected at least one, got none")
     return arrays
@@ -257,7 +257,7 @@ def tile(x: Any, reps: Any) -> Any:
     array([[1, 2, 1, 2],
            [1, 2, 1, 2]])
     """
-    reps = np.ravel(reps).tolist()
+    x, reps = as_array(x), np.ravel(reps).tolist()
     shape = (1,) * (len(reps) - x.ndim) + x.shape
     reps = [1] * (x.ndim - len(reps)) + reps
     x = reshape(x, tuple([m for n in shape for m in (1, n)]))
@@ -273,8 +273,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     >>> repeat(np.array([[1, 2]]), [3, 1], axis=1)
     array([[1, 1, 1, 2]])
     """
-    if axis is None:
-        x, axis = ravel(x), 0
+    x, axis = (ravel(x), 0) if axis is None else (as_array(x), axis)
     repeats, axis = integers("repeat: repeats", repeats), normalize_axis_index(axis, x.ndim, "repeat")
     if namespace(repeats) is not np:
         raise TypeError("repeat: repeats: expected integers on the host, as the result's shape depends on them")
@@ -313,6 +312,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
     >>> pad(np.array([1, 2, 3]), 2, "reflect")
     array([3, 2, 1, 2, 3, 2, 1])
     """
+    x = as_array(x)
     if mode not in _PAD_MODES:
         raise ValueError(f"pad: mode: expected one of {', '.join(map(repr, _PAD_MODES))}, got {mode!r}")
     try:
@@ -381,6 +381,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     >>> diagonal(np.array([[1, 2, 3], [4, 5, 6]]), offset=1)
     array([2, 6])
     """
+    x = as_array(x)
     if x.ndim < 2:
         raise ValueError(f"diagonal: x: expected two dimensions or more, got {described(x)}")
     x = moveaxis(x, (axis1, axis2), (-2, -1))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..arrays import to_array
 from ..tensor import Tensor
-from .optimizers import leaves, within
+from .optimizers import ON_NONFINITE, POSITIVE, leaves, within
 
 
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite: str = "raise") -> Tensor:
@@ -31,10 +32,10 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
     Raises:
         FloatingPointError: the norm is not finite, and on_nonfinite is "raise". The gradients are as they were.
     """
-    within("max_norm", max_norm, max_norm > 0, "a number above 0")
-    within("on_nonfinite", on_nonfinite, on_nonfinite in ("raise", "skip", "ignore"), "'raise', 'skip' or 'ignore'")
+    within("max_norm", max_norm, *POSITIVE)
+    within("on_nonfinite", on_nonfinite, *ON_NONFINITE)
     clipped = [p for p in leaves(parameters) if p.grad is not None]
-    norm = np.sqrt(sum(np.square(p.grad._data.astype(np.float64)).sum() for p in clipped))
+    norm = norm_of([p.grad._data for p in clipped])
     if on_nonfinite != "ignore" and not np.isfinite(norm):
         if on_nonfinite == "raise":
             raise FloatingPointError(f"the norm of the gradients is {norm}: look for its source with tg.anomaly(), or "
@@ -48,12 +49,19 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
     return Tensor(to_array(norm))
 
 
+def norm_of(grads: Sequence) -> Any:
+    """The norm of all gradients, in float64: the squares of what other dtypes can hold are finite there."""
+    large = [abs(g).max() > 1e140 for g in grads if g.dtype == np.float64 and g.size]
+    scale = np.where(sum(large) > 0, 2.0**600, 1.0) if large else 1.0  # a power of 2, so that no digit changes
+    return scale * np.sqrt(sum(np.square(g.astype(np.float64) / scale).sum() for g in grads))
+
+
 def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Bring each element of the gradients of parameters into -clip_value to clip_value. (NaN stays NaN.)
 
     This changes the direction of the step; :func:`clip_grad_norm_` does not.
     """
-    within("clip_value", clip_value, clip_value > 0, "a number above 0")
+    within("clip_value", clip_value, *POSITIVE)
     for p in leaves(parameters):
         if p.grad is not None:
             p.grad = Tensor(to_array(np.clip(p.grad._data, -float(clip_value), float(clip_value))))

@@ -18,15 +18,19 @@ from ..tensor import Tensor
 
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 
-LIMITS: dict[str, tuple[Callable, str]] = {
+Limit = tuple[Callable[[Any], bool], str]  # whether a value is right, and what is expected of it
+
+POSITIVE: Limit = (lambda x: x > 0, "a number above 0")
+NOT_NEGATIVE: Limit = (lambda x: x >= 0, "a number not below 0")
+STEPS: Limit = (lambda n: n >= 1, "a number of steps, at least 1")
+ON_NONFINITE: Limit = (("raise", "skip", "ignore").__contains__, "'raise', 'skip' or 'ignore'")
+LIMITS: dict[str, Limit] = {
     "lr": (lambda lr: 0 <= lr < math.inf, "a finite number, not below 0"),
     "momentum": (lambda momentum: 0 <= momentum < 1, "a number in [0, 1)"),
     "dampening": (lambda dampening: 0 <= dampening <= 1, "a number from 0 to 1"),
     "alpha": (lambda alpha: 0 <= alpha < 1, "a number in [0, 1)"),
     "betas": (lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)"),
-    **dict.fromkeys(
-        ("eps", "weight_decay", "lr_decay", "initial_accumulator_value"), (lambda x: x >= 0, "a number not below 0")
-    ),
+    **dict.fromkeys(("eps", "weight_decay", "lr_decay", "initial_accumulator_value"), NOT_NEGATIVE),
 }
 
 
@@ -38,8 +42,9 @@ class Optimizer:
             settings as are to be other than for the rest.
         settings: a learning rate ``lr``, and whatever else update takes.
 
-    ``param_groups`` has a dict for each group, its settings in it: they may be changed at any time. ``state[i]`` is
-    what is remembered of parameter i between steps: arrays and numbers, by name.
+    ``param_groups`` has a dict for each group, its settings in it: they may be changed at any time. ``defaults`` has
+    the settings of those that say nothing else. ``state[i]`` is what is remembered of parameter i between steps: arrays
+    and numbers, by name.
 
     >>> import tinygrad_rnn as tg
     >>> class SignDescent(Optimizer):
@@ -56,28 +61,38 @@ class Optimizer:
     """
 
     def __init__(self, parameters: Parameters, **settings: Any):
-        given = [parameters] if isinstance(parameters, (Tensor, Mapping)) else list(parameters)
+        given = listed(parameters)
         if not any(isinstance(part, Mapping) for part in given):
             given = [{"params": given}]
-        self.param_groups = [self._group(i, part, settings) for i, part in enumerate(given)]
-        self.state: list[dict[str, Any]] = [{} for _ in leaves(self.parameters)]
+        self.defaults = settings
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: list[dict[str, Any]] = []
+        for i, part in enumerate(given):
+            self.add_param_group(part, f"parameters[{i}]")
 
-    def _group(self, i: int, given: Any, settings: dict[str, Any]) -> dict[str, Any]:
-        """A group as it was given, completed with the settings that are everybody's."""
-        keys = list(given) if isinstance(given, Mapping) else []
-        if "params" not in keys or any(key not in ("params", *settings) for key in keys):
-            raise ValueError(f"parameters[{i}]: expected a dict with 'params', and any of {', '.join(settings)}; "
-                             f"got {f'one with {keys}' if keys else described(given)}")  # fmt: skip
-        group = {**settings, **given, "params": leaves(given["params"])}
-        self.check({name: group[name] for name in settings})
-        return group
+    def add_param_group(self, group: Mapping[str, Any], name: str = "group") -> None:
+        """Train more parameters from now on: a dict with ``"params"``, and settings that differ from ``defaults``.
+
+        Nothing is remembered of them at first. Schedules take them along from their next step, from their own ``lr``.
+
+        Raises:
+            ValueError: one of them is trained already, or a setting makes no sense. Nothing has changed then.
+        """
+        keys = list(group) if isinstance(group, Mapping) else []
+        if "params" not in keys or any(key not in ("params", *self.defaults) for key in keys):
+            raise ValueError(f"{name}: expected a dict with 'params', and any of {', '.join(self.defaults)}; "
+                             f"got {f'one with {keys}' if keys else described(group)}")  # fmt: skip
+        group = {**self.defaults, **group, "params": leaves(group["params"])}
+        self.check({key: group[key] for key in self.defaults})
+        leaves([*self.parameters, *group["params"]])
+        self.param_groups.append(group)
+        self.state += [{} for _ in group["params"]]
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise a ValueError if settings of a group are outside of their limits, or do not go together."""
         for name, value in settings.items():
             if name in LIMITS:
-                right, expected = LIMITS[name]
-                within(name, value, right(value), expected)
+                within(name, value, *LIMITS[name])
 
     def update(self, p: Any, g: Any, state: dict[str, Any], **settings: Any) -> Any:
         """The new array of a parameter, from its array p and its gradient g; may change its state."""
@@ -103,15 +118,26 @@ class Optimizer:
             group["lr"] = lr
             group.pop("initial_lr", None)
 
-    def step(self, skip_nonfinite: bool = False) -> None:
+    def step(self, on_nonfinite: str = "ignore") -> None:
         """Give each parameter that has a gradient its new value.
 
-        With skip_nonfinite, nothing changes if a gradient has a NaN or an infinity in it (on a GPU, this waits for the
-        gradients).
+        Args:
+            on_nonfinite: what to do if a gradient has a NaN or an infinity in it. ``"ignore"``: step without looking,
+                as PyTorch does, so that NaN spreads; ``"skip"``: change nothing, and remember nothing of these
+                gradients; ``"raise"``. Looking takes time, and on a GPU waits for the gradients;
+                :func:`clip_grad_norm_`, which has the same option, looks at their norm alone.
+
+        Raises:
+            FloatingPointError: on_nonfinite is "raise", and a gradient is not finite. Nothing has changed then.
         """
-        grads = [p.grad._data for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if skip_nonfinite and not all(bool(np.isfinite(g).all()) for g in grads):
-            return
+        if within("on_nonfinite", on_nonfinite, *ON_NONFINITE) != "ignore":
+            for i, p in enumerate(self.parameters):
+                if p.grad is not None and not np.isfinite(p.grad._data).all():
+                    if on_nonfinite == "skip":
+                        return
+                    raise FloatingPointError(f"the gradient of parameter {i}, {described(p)}, is not finite: look for "
+                                             'its source with tg.anomaly(), or pass on_nonfinite="skip" to leave out '
+                                             "such steps")  # fmt: skip
         states = iter(self.state)
         for group in self.param_groups:
             settings = {name: plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
@@ -309,9 +335,22 @@ def penalised(g: Any, p: Any, weight_decay: float) -> Any:
     return g + weight_decay * p if weight_decay else g
 
 
+def listed(parameters: Any) -> list:
+    """What is to be trained, or groups of it, as a list."""
+    if isinstance(parameters, (Tensor, Mapping)):
+        return [parameters]
+    if hasattr(parameters, "parameters"):
+        raise TypeError(f"parameters: expected those of a module, module.parameters(), got the module itself, a "
+                        f"{type(parameters).__name__}")  # fmt: skip
+    if not isinstance(parameters, Iterable):
+        raise TypeError("parameters: expected a tensor, or several, such as module.parameters() gives, got "
+                        f"{described(parameters)}")  # fmt: skip
+    return list(parameters)
+
+
 def leaves(parameters: Parameters) -> list[Tensor]:
     """A list of tensors that can be trained, each once."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    parameters = listed(parameters)
     if not parameters:
         raise ValueError("parameters: expected at least one, got none")
     for i, p in enumerate(parameters):
@@ -323,9 +362,13 @@ def leaves(parameters: Parameters) -> list[Tensor]:
     return parameters
 
 
-def within(name: str, value: Any, right: bool, expected: str) -> Any:
+def within(name: str, value: Any, right: Callable[[Any], bool], expected: str) -> Any:
     """The value of a setting, if it is right."""
-    if not right:
+    try:
+        known = right(value)
+    except (TypeError, ValueError):  # of another kind than what is expected
+        known = False
+    if not known:
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
     return value
 

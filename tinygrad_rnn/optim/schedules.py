@@ -11,14 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .optimizers import Optimizer, within
+from .optimizers import NOT_NEGATIVE, POSITIVE, STEPS, Optimizer, within
 
 
 class Schedule:
     """The base of the schedules. A subclass writes ``rate``.
 
     The rates that it starts from are those that the optimiser's groups had when it got its first schedule, or when its
-    ``lr`` was last set. Making a schedule sets the rates of its step 0.
+    ``lr`` was last set; of a group that was added later, its own. Making a schedule sets the rates of its step 0. From
+    then on it alone may change them: another one beside it, or a rate set by hand, is an error at the next step.
 
     >>> import tinygrad_rnn as tg
     >>> class InverseRoot(Schedule):
@@ -34,7 +35,7 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer):
         self.optimizer, self.steps = optimizer, 0
-        self.base_lrs = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        self.base_lrs: list[float] = []
         self._set()
 
     def rate(self, base: float, steps: int) -> float:
@@ -42,12 +43,24 @@ class Schedule:
         raise NotImplementedError(f"{type(self).__name__}: a schedule computes in rate(), and this one has none")
 
     def step(self) -> None:
-        """Set the learning rates for what comes next."""
+        """Set the learning rates for what comes next.
+
+        Raises:
+            RuntimeError: something else has changed them since the last step.
+        """
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs):  # those of new groups are their own still
+            if group["lr"] != (rate := self.rate(base, self.steps)):
+                raise RuntimeError(f"{type(self).__name__}: the learning rate is {group['lr']}, not {rate}, as it left "
+                                   "it: nothing else may change it. SequentialLR makes one schedule of several; after "
+                                   "setting optimizer.lr, make a new schedule; and load one together with its "
+                                   "optimiser")  # fmt: skip
         self.steps += 1
         self._set()
 
     def _set(self) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs):
+        groups = self.optimizer.param_groups
+        self.base_lrs += [group.setdefault("initial_lr", group["lr"]) for group in groups[len(self.base_lrs) :]]
+        for group, base in zip(groups, self.base_lrs):
             group["lr"] = self.rate(base, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,8 +70,9 @@ class Schedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state_dict`."""
         base_lrs = [float(base) for base in state["base_lrs"]]
-        if len(base_lrs) != len(self.base_lrs):
-            raise ValueError(f"state: expected base_lrs of {len(self.base_lrs)} groups, got {base_lrs}")
+        groups = len(self.optimizer.param_groups)
+        if len(base_lrs) != groups:
+            raise ValueError(f"state: expected base_lrs of {groups} groups, got {base_lrs}")
         self.base_lrs, self.steps = base_lrs, int(state["steps"])
 
 
@@ -66,8 +80,8 @@ class StepLR(Schedule):
     """The rate times gamma, every step_size steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
-        self.step_size = within("step_size", step_size, step_size >= 1, "a number of steps, at least 1")
-        self.gamma = within("gamma", gamma, gamma > 0, "a number above 0")
+        self.step_size = within("step_size", step_size, *STEPS)
+        self.gamma = within("gamma", gamma, *POSITIVE)
         super().__init__(optimizer)
 
     def rate(self, base: float, steps: int) -> float:
@@ -78,7 +92,7 @@ class ExponentialLR(Schedule):
     """The rate times gamma, every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float):
-        self.gamma = within("gamma", gamma, gamma > 0, "a number above 0")
+        self.gamma = within("gamma", gamma, *POSITIVE)
         super().__init__(optimizer)
 
     def rate(self, base: float, steps: int) -> float:
@@ -91,9 +105,9 @@ class LinearLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
     ):
-        self.start_factor = within("start_factor", start_factor, start_factor >= 0, "a number not below 0")
-        self.end_factor = within("end_factor", end_factor, end_factor >= 0, "a number not below 0")
-        self.total_iters = within("total_iters", total_iters, total_iters >= 1, "a number of steps, at least 1")
+        self.start_factor = within("start_factor", start_factor, *NOT_NEGATIVE)
+        self.end_factor = within("end_factor", end_factor, *NOT_NEGATIVE)
+        self.total_iters = within("total_iters", total_iters, *STEPS)
         super().__init__(optimizer)
 
     def rate(self, base: float, steps: int) -> float:
@@ -119,8 +133,8 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
-        self.T_max = within("T_max", T_max, T_max >= 1, "a number of steps, at least 1")
-        self.eta_min = within("eta_min", eta_min, eta_min >= 0, "a number not below 0")
+        self.T_max = within("T_max", T_max, *STEPS)
+        self.eta_min = within("eta_min", eta_min, *NOT_NEGATIVE)
         super().__init__(optimizer)
 
     def rate(self, base: float, steps: int) -> float:
@@ -149,10 +163,13 @@ class SequentialLR(Schedule):
             if not isinstance(part, Schedule) or part.optimizer is not optimizer:
                 raise TypeError(f"schedulers[{i}]: expected a schedule of the same optimiser that depends on the "
                                 f"number of steps alone, got {type(part).__name__}")  # fmt: skip
-        rising = all(a < b for a, b in itertools.pairwise([0, *self.milestones]))
+        within("schedulers", schedulers, lambda parts: len(parts) > 0, "at least one schedule")
         gaps = len(self.schedulers) - 1
-        within("milestones", milestones, rising and len(self.milestones) == gaps,
-               f"{gaps} rising numbers of steps, between {gaps + 1} schedules")  # fmt: skip
+
+        def right(milestones: Sequence[int]) -> bool:
+            return len(milestones) == gaps and all(a < b for a, b in itertools.pairwise([0, *milestones]))
+
+        within("milestones", milestones, right, f"{gaps} rising numbers of steps, between {gaps + 1} schedules")
         super().__init__(optimizer)
 
     def rate(self, base: float, steps: int) -> float:
@@ -187,15 +204,15 @@ class ReduceLROnPlateau:
         threshold: float = 1e-4, threshold_mode: str = "rel", cooldown: int = 0, min_lr: float = 0.0, eps: float = 1e-8,
     ):  # fmt: skip
         self.optimizer = optimizer
-        self.mode = within("mode", mode, mode in ("min", "max"), "'min' or 'max'")
-        within("threshold_mode", threshold_mode, threshold_mode in ("rel", "abs"), "'rel' or 'abs'")
-        self.factor = within("factor", factor, 0 < factor < 1, "a number between 0 and 1")
-        self.patience = within("patience", patience, patience >= 0, "a number of steps")
-        self.threshold = within("threshold", threshold, threshold >= 0, "a number not below 0")
+        self.mode = within("mode", mode, ("min", "max").__contains__, "'min' or 'max'")
+        within("threshold_mode", threshold_mode, ("rel", "abs").__contains__, "'rel' or 'abs'")
+        self.factor = within("factor", factor, lambda x: 0 < x < 1, "a number between 0 and 1")
+        self.patience = within("patience", patience, lambda n: n >= 0, "a number of steps")
+        self.threshold = within("threshold", threshold, *NOT_NEGATIVE)
         self.threshold_mode = threshold_mode
-        self.cooldown = within("cooldown", cooldown, cooldown >= 0, "a number of steps")
-        self.min_lr = within("min_lr", min_lr, min_lr >= 0, "a number not below 0")
-        self.eps = within("eps", eps, eps >= 0, "a number not below 0")
+        self.cooldown = within("cooldown", cooldown, lambda n: n >= 0, "a number of steps")
+        self.min_lr = within("min_lr", min_lr, *NOT_NEGATIVE)
+        self.eps = within("eps", eps, *NOT_NEGATIVE)
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs, self.cooldown_counter = 0, 0
 

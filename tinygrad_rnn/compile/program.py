@@ -1,0 +1,179 @@
+"""A program: the two loops of a step, forward and backward, as functions that can be called, and read."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import OWN, Value, padded, reach
+from .kernels import FusedLoop, NumbaSource
+from .loops import RESERVED, Loop, Place, given
+from .numba_module import has_product, module_of, source_of
+from .passes import FOR_KERNELS, PASSES, Direction, directions, gradient_carries
+from .source import NumPySource
+from .trace import Derived
+
+
+class Program:
+    """What computes a scan, and its gradients. It is for one shape of a step, and for any number of steps.
+
+    Args:
+        d: the step, and its derivative; they become those after the passes.
+        wants: whether the gradient of x is wanted, and that of each tensor of the state.
+        backend: ``"numpy"`` or ``"numba"``.
+
+    ``print(program.forward_source)`` and ``print(program.backward_source)`` show what is run; ``kernel_source``, what
+    that calls, where it is Numba's; and ``steps``, the step before the first pass and after each.
+    """
+
+    def __init__(self, d: Derived, wants: Sequence[bool], backend: str = "numpy"):
+        wanted = {v for v, wants_it in zip(d.g_state, wants[1:]) if wants_it}
+        self.d, self.backend, self.steps = d, backend, {"traced": str(d)}
+        for run in [*PASSES, *(FOR_KERNELS if backend == "numba" else [])]:
+            run(d)
+            self.steps[run.__name__] = str(d)
+        forward, backward = directions(d)
+        inputs = self._named()
+        self.gradient_x = d.gradients.get(d.inputs[0]) if wants[0] else None
+        self.trained = [w for w in d.weights if w in d.gradients]
+        totals = [d.gradients[w] for w in self.trained]
+        results = [] if self.gradient_x is None else [self.gradient_x]
+        saved = self._saved(forward, [*results, *totals, *[after for _, after in gradient_carries(d)]])
+        kind, source = (Loop, NumPySource) if backend == "numpy" else (FusedLoop, NumbaSource)
+
+        self.forward = kind(forward, inputs, [*zip(d.state, d.new_state)], d.state, [*d.outs, *saved], [], False)
+        there = source(self.forward, "forward")
+        kept = {v: self.forward.where(v) for v in saved}
+        self.g_outs = {v: given(v, self.forward.fresh(v.name)) for v in d.g_outs}
+        known = {**inputs, **kept, **self.g_outs}
+        self.backward = kind(backward, known, gradient_carries(d), wanted, results, totals, True)
+        back = source(self.backward, "backward")
+
+        read = [place.array for v, place in known.items() if v in self.backward.values]
+        self.kept = [name for name in dict.fromkeys(read) if name in self.forward.buffers]
+        self.arguments = {
+            "forward": [*dict.fromkeys([*[p.array for p in inputs.values()], *self.forward.buffers])],
+            "backward": [*dict.fromkeys([*read, *self.backward.buffers])],
+        }
+        self.given_away = {place.array for v in d.outs if (place := self._base(self.forward, v))}
+        self.given_away_back = {place.array for v in results if (place := self._base(self.backward, v))}
+        space = {"np": np, "padded": padded, **ELEMENTWISE, **there.functions, **back.functions}
+        self.kernel_source = None
+        if backend == "numba":
+            self.kernel_source = kernels_of(there, back, d.outs[0].dtype.name)
+            kernels = vars(module_of(self.kernel_source))
+            space |= {name: kernels[name] for name in kernels if name.startswith(("forward_", "backward_"))}
+        there_ends, back_ends = self.forward.ends(), self.backward.ends()
+        self.forward_source = there.text(self.arguments["forward"], [*map(there.result, d.outs), *there_ends])
+        returned = [*map(back.result, results), *back_ends, *map(back.read, totals)]
+        self.backward_source = back.text(self.arguments["backward"], returned)
+        self.run_forward = function_of(self.forward_source, "forward", space)
+        self.run_backward = function_of(self.backward_source, "backward", space)
+
+    def __repr__(self) -> str:
+        return f"{self.forward_source}\n\n{self.backward_source}"
+
+    def _named(self) -> dict[Value, Place]:
+        """The inputs of the program, each by a name of its own."""
+        d, taken = self.d, set(RESERVED)
+        for v in [*d.inputs, *d.weights, *d.state]:
+            candidates = itertools.chain([v.name], (f"{v.name}_{n}" for n in itertools.count(2)))
+            v.name = next(n for n in candidates if n not in taken)
+            taken.add(v.name)
+        return {v: given(v, v.name, timed=False) for v in d.weights} | {v: given(v, v.name) for v in d.inputs}
+
+    def _saved(self, forward: Direction, roots: Iterable[Value]) -> list[Value]:
+        """The values of the forward loop that the backward loop needs."""
+        stops = {v for v in forward.values if forward.rank(v) and v.kind != "view"}
+        return [v for v in reach(roots, stops) if v in stops and v not in self.d.inputs]
+
+    def _base(self, loop: Loop, v: Value) -> Place | None:
+        """The array that a value is in, or is a view of."""
+        while v not in loop.places and v.kind == "view":
+            v = v.args[0]
+        return loop.places.get(v)
+
+    # Running
+
+    def forward_pass(self, xs: list, state: list, weights: list, pool: dict) -> tuple[list, list, dict]:
+        """The outputs of all steps, the last state, and the arrays that a backward pass needs."""
+        time, d, steady = len(xs[0]), self.d, [state[i] for i in self.d.steady]
+        changing = [s for i, s in enumerate(state) if i not in d.steady]
+        arrays = dict(zip([v.name for v in self.d.weights], [*weights, *steady]))
+        arrays |= dict(zip([v.name for v in self.d.inputs], xs))
+        self._provide(arrays, self.forward, time, pool, self.given_away)
+        first = dict(zip(d.state, changing))
+        for carry in self.forward.carries:
+            arrays[carry.array][0 if carry.kept else ...] = first[carry.before]
+        found = self.run_forward(time, *[arrays[name] for name in self.arguments["forward"]])
+        outs, last = found[: len(self.d.outs)], found[len(self.d.outs) :]
+        last = first | {carry.before: s.copy() for carry, s in zip(self.forward.carries, last)}
+        changed = iter([last[s] for s in d.state])
+        return [*outs], [s if i in d.steady else next(changed) for i, s in enumerate(state)], arrays
+
+    def backward_pass(self, arrays: dict, gs: list, g_state: list, pool: dict) -> tuple[Any, list, list]:
+        """The gradients of x, of the first state, and of the weights that have one."""
+        time, d = len(gs[0]), self.d
+        changing = [g for i, g in enumerate(g_state) if i not in d.steady]
+        arrays = arrays | dict(zip([place.array for place in self.g_outs.values()], gs))
+        self._provide(arrays, self.backward, time, pool, self.given_away_back)
+        first = dict(zip(d.g_state, changing))
+        for carry in self.backward.carries:
+            arrays[carry.array][-1 if carry.kept else ...] = first[carry.before]
+        found = [*self.run_backward(time, *[arrays[name] for name in self.arguments["backward"]])]
+        g_x = found.pop(0) if self.gradient_x is not None else None
+        last = {carry.before: g.copy() for carry, g in zip(self.backward.carries, found)}
+        totals = dict(zip(self.trained, found[len(self.backward.carries) :]))
+        changed = iter([last.get(g) for g in d.g_state])
+        states = [
+            g + totals.pop(d.steady[i]) if d.steady.get(i) in totals else g if i in d.steady else next(changed)
+            for i, g in enumerate(g_state)
+        ]
+        return g_x, states, [*totals.values()]
+
+    def _provide(self, arrays: dict, loop: Loop, time: int, pool: dict, given_away: set) -> None:
+        """Arrays to write into: those of the pool, or new ones; always new ones for what is given away."""
+        for name, place in loop.buffers.items():
+            array = pool.get((loop.reverse, name)) if name not in given_away else None
+            if array is None or (place.time and len(array) != time + place.more):
+                array = place.made(time)
+                if name not in given_away:
+                    pool[loop.reverse, name] = array
+            arrays[name] = array
+
+
+def written(function: Any) -> Any:
+    """An operation of our own as NumPy's are: with a place to write into."""
+
+    def into(*args: Any, out: Any = None) -> Any:
+        result = function(*args)
+        if out is None:
+            return result
+        out[...] = result
+        return out
+
+    return into
+
+
+ELEMENTWISE = {name: written(OWN[name]) for name in ("sigmoid", "quotient")}
+
+
+def kernels_of(there: NumbaSource, back: NumbaSource, dtype: str) -> str:
+    """The source of all that Numba compiles; where nothing else is left in the loops, they are, too."""
+    loops = []
+    if all(kind != "other" for kind, _ in there.steps + back.steps) and has_product():
+        loops = [text for source in (there, back) if (text := source.compiled_loop())]
+    return source_of([*there.kernels, *back.kernels], loops, dtype)
+
+
+def function_of(source: str, name: str, space: dict) -> Any:
+    """The function that a source defines; errors within it show its lines."""
+    file = f"<{name} of a compiled scan, {id(source)}>"
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    found: dict = {}
+    exec(compile(source, file, "exec"), space, found)
+    return found[name]

@@ -1,0 +1,112 @@
+"""What a step is made of beside its arguments: the attributes of a cell, what a function has closed over.
+
+A program is traced once and used again for whatever is like that: with other values of its tensors, which are read
+anew each time, but with the same numbers, names and functions, of which the trace has taken the value.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import numpy as np
+
+from ..arrays import device_of, is_array
+from ..errors import described
+from ..tensor import Tensor, bare
+from .traced import Untraceable
+
+PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, slice, range, type(...))
+
+
+class StandIn:
+    """The base of what stands for a part of the surroundings while a step is traced."""
+
+
+class Surroundings:
+    """The tensors, arrays and generators that a step may use, each once, by name; and a key for everything else.
+
+    >>> from tinygrad_rnn import nn
+    >>> around = Surroundings(nn.GRUCell(3, 4, rng=0))
+    >>> around.names
+    ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh']
+    >>> around.key == Surroundings(nn.GRUCell(3, 4, rng=1)).key, around.key == Surroundings(nn.GRUCell(3, 5)).key
+    (True, False)
+    """
+
+    def __init__(self, step: Any):
+        self.parts: list[Any] = []
+        self.names: list[str] = []
+        self.seen: dict[int, int] = {}
+        self.key = self._key(step, "", in_function=False)
+
+    def _key(self, x: Any, name: str, in_function: bool) -> Any:
+        """What x must be like, for a program to be right for it; its tensors, arrays and generators are added."""
+        if isinstance(x, PLAIN):
+            return type(x), repr(x)
+        if id(x) in self.seen:
+            return self.seen[id(x)]
+        self.seen[id(x)] = len(self.seen)
+        if isinstance(x, Tensor) or is_array(x):
+            self._add(x, name)
+            # A function is not copied, so what it indexes with, say, is taken as it is
+            kept = bare(x).tobytes() if in_function and not (isinstance(x, Tensor) and x.requires_grad) else None
+            return type(x), x.shape, x.dtype, device_of(bare(x)), getattr(x, "requires_grad", False), kept
+        if isinstance(x, (np.random.Generator, StandIn)):
+            return self._add(x, name)
+        if isinstance(x, (tuple, list)):
+            return type(x), *[self._key(v, joined(name, i), in_function) for i, v in enumerate(x)]
+        if isinstance(x, dict):
+            return type(x), *[(repr(k), self._key(v, joined(name, k), in_function)) for k, v in x.items()]
+        if isinstance(x, types.FunctionType):
+            return x if is_ours(x) else self._of_function(x)
+        if isinstance(x, types.MethodType):
+            return self._of_function(x.__func__), self._key(x.__self__, name, in_function)
+        if isinstance(x, functools.partial):
+            return tuple([self._key(part, name, in_function) for part in (x.func, x.args, x.keywords)])
+        if isinstance(x, (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)):
+            return id(x)  # which will be there as long as the program
+        if hasattr(x, "__dict__"):
+            own = [(k, self._key(v, joined(name, k), in_function)) for k, v in vars(x).items()]
+            return type(x), *own, *self._of_class(type(x))
+        raise Untraceable(f"{name or 'the step'} is {described(x)}, and nobody can tell whether that changes")
+
+    def _add(self, part: Any, name: str) -> int:
+        self.parts.append(part)
+        self.names.append(name or "k")
+        return len(self.parts)
+
+    def _of_function(self, f: types.FunctionType) -> tuple:
+        """The code of a function, and what that refers to."""
+        around = {name: cell.cell_contents for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ())}
+        around |= {name: f.__globals__[name] for name in names_in(f.__code__) if name in f.__globals__}
+        values = [self._key(value, name, in_function=True) for name, value in around.items() if name != "__class__"]
+        return f.__code__, self._key([f.__defaults__, f.__kwdefaults__], "", in_function=True), *values
+
+    def _of_class(self, kind: type) -> list:
+        """What a class of the user's has for all its instances."""
+        found = []
+        for name, value in [item for k in kind.__mro__ if not is_ours(k) for item in vars(k).items()]:
+            value = getattr(value, "fget", value)
+            if isinstance(value, (types.FunctionType, int, float, str)) and not name.startswith("__"):
+                found.append((name, self._key(value, name, in_function=True)))
+        return found
+
+
+def joined(name: str, key: Any) -> str:
+    """A name for what is within something: the last part of the path to it, with a number's place before."""
+    return f"{name}_{key}" if isinstance(key, int) else str(key).lstrip("_")
+
+
+def is_ours(x: Any) -> bool:
+    """Whether a function or a class is this package's, or Python's or NumPy's, and closes over nothing."""
+    home = (getattr(x, "__module__", None) or "").split(".")[0]
+    return home in ("tinygrad_rnn", "numpy", "builtins") and not getattr(x, "__closure__", None)
+
+
+@functools.cache
+def names_in(code: types.CodeType) -> tuple[str, ...]:
+    """The names that code refers to, and the functions within it, in order."""
+    inner = [names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)]
+    return tuple(dict.fromkeys([*code.co_names, *[name for names in inner for name in names]]))

@@ -1,0 +1,184 @@
+"""A scan in segments: of its tape only the states between them are kept, and the rest is computed again."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..arrays import has_gradient, is_array
+from ..debug import label
+from ..errors import whole
+from ..ops import concatenate, flip, split
+from ..ops.checkpoint import checkpoint
+from ..show import tape
+from ..tensor import Tensor, tensor
+from .cells import Cell
+from .module import Module
+from .recurrent import Function, drawn_from, idle, number, prepared, scan, unrolled, unseen
+from .watch import in_time, unwatched
+
+
+def checkpointed(
+    cell: Cell | Callable,
+    xs: Any,
+    state: Any = None,
+    *,
+    every: int | None = None,
+    memory: int | None = None,
+    parameters: Iterable[Tensor] | None = None,
+    generators: Iterable[np.random.Generator] | None = None,
+    lengths: Any = None,
+    mask: Any = None,
+    reset: Any = None,
+    reverse: bool = False,
+    states: bool = False,
+    pad_value: float = 0,
+    compiled: Any = "auto",
+) -> tuple:
+    """:func:`~tinygrad_rnn.nn.scan` with a tape that keeps the state before every so many steps, and nothing else.
+
+    On the way back each segment is computed once more. Values and gradients, of every order, are the same. The memory
+    is that of time / every states and of the tape of `every` steps, least for √time; the time is that of one more
+    forward pass. Random numbers that the cell draws are drawn again, if all its generators are attributes of modules.
+
+    Args:
+        cell, xs, state, lengths, mask, reset, reverse, states, pad_value, compiled: as of
+            :func:`~tinygrad_rnn.nn.scan`.
+        every: the length of a segment; by default about √time.
+        memory: instead, how many bytes may be taken by what is kept until a backward pass has ended: states, and tape.
+            Segments are made as long as it allows, and the last one keeps its tape: so as few steps as possible are
+            computed again; none, if all of the tape is within it. (Not counted are inputs and outputs, their
+            gradients, those of the parameters, and what one operation needs. Python's own objects are, roughly.)
+        parameters: the leaves that the cell uses; by default those of the module. See :func:`checkpoint`.
+        generators: those that the cell draws from; by default, see above.
+
+    Raises:
+        ValueError: memory is less than any segments need; it says how much that is.
+
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import nn
+    >>> cell, xs = nn.LSTMCell(2, 8, rng=0), np.ones((400, 1, 2), np.float32)
+    >>> for run in (tg.scan, checkpointed):
+    ...     ys, _ = run(cell, xs, compiled=False)
+    ...     print(len(tg.tape(ys)) > 400, tg.gradients(ys.sum(), cell.weight_hh).shape)
+    True (32, 8)
+    False (32, 8)
+    """
+    if every is not None and memory is not None:
+        raise ValueError("every, memory: expected one of them, got both: memory says how long a segment is")
+    options = {"lengths": lengths, "mask": mask, "reset": reset, "reverse": reverse}
+    time, module = getattr(xs, "shape", ())[:1], cell if isinstance(cell, Module) else Module()
+    if time in ((), (0,)):  # nothing to be cut
+        return scan(cell, xs, state, **options, states=states, pad_value=pad_value, compiled=compiled)
+    (time,), every, pad_value = time, every if every is None else whole("every", every, 1), number(pad_value)
+    parameters = [*(module.parameters() if parameters is None else parameters)]
+    generators = [*(drawn_from(module) if generators is None else generators)]
+    run, xs, state, mask, reset = prepared(cell, xs, state, **options)
+    home = run.home if isinstance(run, Function) else None  # where a reset leads: it may have a gradient
+    within = [*module.modules()]
+    modes = [part.training for part in within]
+    run_once: set[int] = set()
+
+    def loop(xs: Any, state: Any, mask: Any, reset: Any, home: Any, shown: dict | None = None) -> tuple:
+        cell = run if home is None else Function(run.function, home)
+        with unseen(generators) if idle(xs, state, mask, reset) else nullcontext():  # the whole scan skips these steps
+            made = {"states": states, "pad_value": pad_value, "compiled": compiled}
+            return unrolled(cell, xs, state, mask, reset, **made, shown=shown)
+
+    def segment(first: int, *sequence: Any) -> tuple:
+        if modes != [part.training for part in within]:
+            raise RuntimeError(
+                "checkpointed: train() or eval() was called between the forward and the backward pass, so "
+                "that what was computed cannot be computed again: call backward() first"
+            )
+        repeated, steps = first in run_once, {}
+        run_once.add(first)
+        with label("segment", -(-first // every)), unwatched() if repeated else nullcontext():
+            result = loop(*sequence, shown=None if shown is None or repeated else steps)
+        for t, found in steps.items():
+            shown[time - 1 - first - t if reverse else first + t] = found
+        return result
+
+    again = partial(checkpoint, segment, parameters=parameters, generators=generators)
+    if memory is None:
+        every, plain = every or round(math.sqrt(time)), None
+    else:
+        with unseen(generators):
+            every = longest(memory, time, *sizes(loop, xs, state, mask, reset, home))
+        plain = time - min(every, time)  # where the last segment begins: it keeps its tape, as there is room for one
+    along = backwards if reverse else lambda x: x
+    cuts = [*range(time % every or every, time, every)]  # the first may be shorter
+
+    def parts(x: Any) -> Sequence:
+        return [None] * (len(cuts) + 1) if x is None else split(along(x), cuts) if cuts else [along(x)]
+
+    results = []
+    with in_time(time) as shown:
+        for first, x, m, r in zip([0, *cuts], parts(xs), parts(mask), parts(reset)):
+            call = segment if first == plain else again
+            results.append(call(first, x, state, m, r, home))
+            state = results[-1][1]
+    ys, _, *made = zip(*results)
+    return (along(joined(ys)), state, *[trees.map(lambda *parts: along(joined(parts)), *m) for m in made])
+
+
+def backwards(x: Any) -> Any:
+    return flip(x, axis=0)
+
+
+def joined(parts: Sequence) -> Any:
+    return concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+# How long segments may be ---------------------------------------------------------------------------------------------
+
+ENTRY, SEGMENT = 450, 5000  # the bytes of Python's own objects: of an entry of the tape, and of a segment
+
+
+def longest(memory: int, time: int, step: int, state: int) -> int:
+    """The length of segments, if the states between them and the tape of one, in bytes, are to be within the memory."""
+
+    def needed(every: int) -> int:
+        return (math.ceil(time / every) - 1) * state + every * step
+
+    if (every := next((every for every in range(time, 0, -1) if needed(every) <= memory), None)) is None:
+        least = min(map(needed, range(1, time + 1)))
+        raise ValueError(f"memory: expected at least {least:,} bytes, for {time:,} steps with {step:,} on the tape of "
+                         f"each, and a state of {state:,}; got {memory:,}")  # fmt: skip
+    return every
+
+
+def sizes(loop: Callable, xs: Any, state: Any, mask: Any, reset: Any, home: Any) -> tuple[int, int]:
+    """How many bytes a step leaves on the tape, at most, and those of a state, with its segment: two steps are made."""
+    arrays = [x for part in trees.flatten(state)[0] if is_array(x := getattr(part, "_data", part))]
+    state, xs = trees.map(lambda x: variable(x, True), state), variable(xs, getattr(xs, "requires_grad", False))
+
+    def left(steps: int) -> int:
+        flags = [f if f is None else np.full_like(f[:steps], value) for f, value in ((mask, False), (reset, True))]
+        return taped(trees.flatten(loop(xs[:steps], state, *flags, home))[0])
+
+    return left(2) - left(1), sum(x.nbytes for x in arrays) + SEGMENT
+
+
+def variable(x: Any, requires_grad: bool) -> Any:
+    """A leaf in the place of what was computed, so that what it was computed from does not count."""
+    return tensor(x.detach(), requires_grad and has_gradient(x.dtype)) if isinstance(x, Tensor) else x
+
+
+def taped(outputs: list) -> int:
+    """The bytes of all that the tape of the outputs keeps alive: of a view it is the whole array."""
+    tapes = [tape(y) for y in outputs if isinstance(y, Tensor) and y.node is not None]
+    kept = {node: trees.flatten([*entries.kept(node).values()])[0] for entries in tapes for node in entries}
+    owners = {}
+    for array in filter(is_array, itertools.chain(*kept.values())):
+        while is_array(getattr(array, "base", None)):
+            array = array.base
+        owners[id(array)] = array
+    return sum(array.nbytes for array in owners.values()) + ENTRY * len(kept)
