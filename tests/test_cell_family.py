@@ -338,6 +338,16 @@ def test_update_gates_are_converted_exactly(reset_after, bias, meaning):
     assert again.weight_ih is not cell.weight_ih
 
 
+def test_a_converted_cell_has_no_gradient():
+    """That of the cell it was made of is by other weights."""
+    cell = nn.GRUCell(I, H, rng=0, dtype=np.float64)
+    cell.bias_hh.requires_grad = False
+    (tg.scan(cell, draw(T, B, I))[0] ** 2).sum().backward()
+    converted = cell.with_update_gate("overwrites")
+    assert [p.grad for p in converted.parameters()] == [None] * 4
+    assert cell.weight_ih.grad is not None and not converted.bias_hh.requires_grad
+
+
 def test_weights_for_the_other_update_gate_are_refused(tmp_path):
     for kind in (nn.GRUCell, nn.GRU):
         keeps, overwrites = (kind(I, H, update_gate=meaning, rng=0) for meaning in ("keeps", "overwrites"))

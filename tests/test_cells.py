@@ -353,6 +353,11 @@ WRONG = {
     "a sequence": (lambda: nn.GRUCell(I, H)(X), tg.ShapeError,
                    r"GRUCell: x: expected one step, \(batch, features\), got float32 \(5, 3, 2\): "
                    r"nn.scan\(cell, xs\) runs a cell over a sequence"),
+    "a sequence, wrapped": (lambda: nn.Zoneout(nn.GRUCell(I, H), 0.1)(X), tg.ShapeError,
+                            r"^Zoneout: x: expected one step, \(batch, features\), got float32 \(5, 3, 2\): "
+                            r"nn.scan\(cell, xs\) runs a cell over a sequence$"),
+    "a sequence, 1997": (lambda: nn.LSTM1997Cell(I, 2)(X), tg.ShapeError,
+                         r"^LSTM1997Cell: x: expected one step, \(batch, features\), got float32 \(5, 3, 2\): "),
     "a list for a step": (lambda: nn.LSTMCell(I, H)([[1.0, 2.0]]), TypeError,
                           r"^LSTMCell: x: expected an array or a tensor, got list: make one of it, with "
                           r"np.asarray\(x\)$"),

@@ -305,8 +305,17 @@ def test_what_has_its_own_arithmetic_is_refused(other):
 @pytest.mark.parametrize("mode", [contextlib.nullcontext, tg.no_grad, tg.anomaly])
 @pytest.mark.parametrize(
     "operation",
-    [tg.add, tg.matmul, lambda x, y: tg.where(x > 0, x, y), lambda x, y: tg.stack([x, y]), lambda x, y: x.at[:].set(y)],
-    ids=["add", "matmul", "where", "stack", "at.set"],
+    [
+        tg.add,
+        tg.matmul,
+        lambda x, y: tg.where(x > 0, x, y),
+        lambda x, y: tg.stack([x, y]),
+        lambda x, y: x.at[:].set(y),
+        tg.clip,
+        lambda x, y: x.clip(max=y),
+        lambda x, y: np.clip(x, -1, y),
+    ],
+    ids=["add", "matmul", "where", "stack", "at.set", "clip", "x.clip", "np.clip"],
 )
 def test_it_is_refused_in_every_form_of_a_call_and_in_every_mode(operation, mode):
     other = np.ma.masked_array([1.0, 2.0], [True, False])

@@ -398,6 +398,11 @@ def test_clipping_by_value(xp):
     assert p.grad.dtype == np.float32 and before is not p.grad
 
 
+def test_a_model_without_a_trained_part_has_a_norm_of_0():
+    assert optim.clip_grad_norm_([], 1.0).item() == 0 and optim.clip_grad_norm_(iter(()), 1.0, "raise").ndim == 0
+    optim.clip_grad_value_(tg.nn.Sequential().parameters(), 1.0)
+
+
 def test_gradients_below_the_limit_keep_every_bit():
     ps = with_gradients(np.array([0.3, 0.1], np.float32))
     assert float(optim.clip_grad_norm_(ps, 1.0)) == pytest.approx(0.1**0.5)

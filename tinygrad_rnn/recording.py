@@ -260,7 +260,13 @@ def settled_value(op: Primitive, value: Any, wanted: bool | None) -> Any:
         return value._data
     if type(value) in (tuple, list):
         return type(value)([settled_value(op, v, wanted) for v in value])
-    return private(value) if wanted and is_array(value) else value
+    if not is_array(value):
+        return value
+    try:
+        value = operand(value)
+    except TypeError as error:
+        raise TypeError(f"{op.name}: {error}") from None
+    return private(value) if wanted else value
 
 
 _PLAIN = {int, float, bool, str, type(None), slice, type(...)}

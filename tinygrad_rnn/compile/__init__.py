@@ -98,7 +98,8 @@ def attempt(mode: Any, cell: Any, xs: Any, *sequence: Any) -> tuple | None:
         result = scanned(cell, xs, *sequence, backend)
     except Untraceable as reason:
         if mode != "auto":
-            raise Untraceable(f"{name_of(cell)}: it cannot be compiled: {reason}") from None
+            raise Untraceable(f"{name_of(cell)}: it cannot be compiled, as {reason}: leave it to the tape, "
+                              "compiled=False, or let compiled='auto' decide") from None  # fmt: skip
         log.info("%s: on the tape, as %s", name_of(cell), reason)
         return None
     log.info("%s: compiled, by %s", name_of(cell), backend)

@@ -227,6 +227,11 @@ def simpler(graph: Graph, op: str, args: tuple, options: dict) -> Value | None:
     x = args[0] if args else None
     if op == "swap" and x.op == "swap":
         return x.args[0]
+    if op == "swap" and x.op == "total_matmul":  # (aᵀ b)ᵀ is bᵀ a, without a copy
+        return graph.make("total_matmul", *[graph.make("swap", a) for a in reversed(x.args)])
+    if op == "reshape" and x.op == "sum" and x.options["keepdims"] and np.prod(x.shape) == np.prod(options["shape"]):
+        dropped = graph.make("sum", x.args[0], axis=x.options["axis"], keepdims=False)
+        return dropped if dropped.shape == tuple(options["shape"]) else None
     if op in ("reshape", "broadcast") and tuple(options["shape"]) == x.shape:
         return x
     if op == "astype" and np.dtype(options["dtype"]) == x.dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -71,6 +72,11 @@ class Program:
         self.forward_source = there.text(self.arguments["forward"], [*map(there.result, d.outs), *there_ends])
         returned = [*map(back.result, results), *back_ends, *map(back.read, totals)]
         self.backward_source = back.text(self.arguments["backward"], returned)
+        fixed = {carry.array for loop in (self.forward, self.backward) for carry in loop.carries}
+        self.shared = {
+            self.forward: self._shared(self.forward, self.forward_source, {*fixed, *self.kept, *self.given_away}),
+            self.backward: self._shared(self.backward, self.backward_source, {*fixed, *self.given_away_back}),
+        }
         self.run_forward = function_of(self.forward_source, "forward", space)
         self.run_backward = function_of(self.backward_source, "backward", space)
 
@@ -135,15 +141,44 @@ class Program:
         ]
         return g_x, states, [*totals.values()]
 
+    def _shared(self, loop: Loop, source: str, fixed: set) -> dict[str, str]:
+        """For each array whose place another one has, at other times, that other one: both need not be there at once.
+
+        An array is used from the first line that names it to the last; all of the loop is one line for arrays with an
+        axis of time.
+        """
+        lines = [line for line in source[source.index("):\n") :].splitlines() if not line.startswith("    #")]
+        inside = [i for i, line in enumerate(lines) if line.startswith("        ")]
+        spans: dict[str, tuple[int, int]] = {}
+        for i, line in enumerate(lines):
+            for name in set(re.findall(r"\w+", line)) & loop.buffers.keys():
+                within = i in inside and loop.buffers[name].time is not None
+                first, last = (inside[0], inside[-1]) if within else (i, i)
+                spans[name] = min(first, spans.get(name, (first,))[0]), max(last, spans.get(name, (0, last))[1])
+        free_from: dict[str, int] = {}
+        found: dict[str, str] = {}
+        for name in sorted(spans.keys() - fixed, key=lambda name: spans[name]):
+            place = loop.buffers[name]
+            like = [n for n, end in free_from.items() if end < spans[name][0] and alike(loop.buffers[n], place)]
+            owner = like[0] if like else name
+            found[name] = owner
+            free_from[owner] = spans[name][1]
+        return found
+
     def _provide(self, arrays: dict, loop: Loop, time: int, pool: dict, given_away: set) -> None:
         """Arrays to write into: those of the pool, or new ones; always new ones for what is given away."""
         for name, place in loop.buffers.items():
-            array = pool.get((loop.reverse, name)) if name not in given_away else None
+            owner = loop.reverse, self.shared[loop].get(name, name)
+            array = pool.get(owner) if name not in given_away else None
             if array is None or (place.time and len(array) != time + place.more):
                 array = place.made(time)
                 if name not in given_away:
-                    pool[loop.reverse, name] = array
+                    pool[owner] = array
             arrays[name] = array
+
+
+def alike(a: Place, b: Place) -> bool:
+    return (a.shape, a.dtype, a.time is None, a.more) == (b.shape, b.dtype, b.time is None, b.more)
 
 
 def written(function: Any) -> Any:

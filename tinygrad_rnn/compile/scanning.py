@@ -6,7 +6,9 @@ computed again, step by step, and that is walked.
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +18,7 @@ import numpy as np
 
 from .. import trees
 from ..arrays import has_gradient
+from ..debug import PACKAGE
 from ..errors import described
 from ..modes import is_recording
 from ..nn.recurrent import drawn_from, masked, name_of, restarted, unrolled
@@ -111,7 +114,7 @@ def found(shape: str, around: Any, make: Callable[[], Entry]) -> Entry:
             try:
                 entry = make()
             except Untraceable as reason:
-                entry = Untraceable(*reason.args)
+                entry = Untraceable(f"{reason}{line_of(reason)}")
             PROGRAMS[key] = entry
             if len(PROGRAMS) > MOST:
                 PROGRAMS.popitem(last=False)
@@ -119,6 +122,13 @@ def found(shape: str, around: Any, make: Callable[[], Entry]) -> Entry:
     if isinstance(entry, Untraceable):
         raise Untraceable(*entry.args)
     return entry
+
+
+def line_of(error: Exception) -> str:
+    """The innermost line of the user's that an error came from, if it came from one."""
+    lines = [(frame.f_code.co_filename, n) for frame, n in traceback.walk_tb(error.__traceback__)]
+    lines = [(file, n) for file, n in lines if not file.startswith((PACKAGE, os.path.dirname(np.__file__)))]
+    return f", at {os.path.basename(lines[-1][0])}:{lines[-1][1]}" if lines else ""
 
 
 def made(

@@ -4,6 +4,7 @@ work than theirs."""
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,9 +29,17 @@ class NumPySource:
     def text(self, arguments: list[str], returned: list[str]) -> str:
         """The source of a function."""
         parts = [self.lines[ALWAYS], self.lines[BEFORE], self.looped(), self.lines[AFTER], self.lines[TOTAL]]
-        body = [line for part in parts for line in part]
         head = f"def {self.name}({', '.join(['T', *arguments])}):"
-        return "\n    ".join([head, *body, f"return {', '.join(returned)}"]) + "\n"
+        head = textwrap.wrap(head, 116, subsequent_indent="        ")
+        about = [f"# {line}".replace("\u00a0", " ") for line in textwrap.wrap(", ".join(map(self.about, arguments)), 110)]
+        body = [*about, *[line for part in parts for line in part], f"return {', '.join(returned)}"]
+        return "\n".join([*head, *["    " + line for line in body]]) + "\n"
+
+    def about(self, array: str) -> str:
+        """An argument, with its shape."""
+        place = next(p for p in [*self.loop.buffers.values(), *self.loop.places.values()] if p.array == array)
+        time = [] if not place.time else ["(T+1)"] if place.more else ["T"]
+        return f"{array}:\u00a0{'×'.join(map(str, [*time, *place.shape]))}"
 
     def looped(self) -> list[str]:
         """The loop itself."""
@@ -162,6 +171,10 @@ class NumPySource:
         """A value without an axis of time: what is always the same, or a total."""
         if v.op == "full":
             return f"np.full({v.shape}, {self.read(v.options['fill'])}, '{v.dtype}')"
+        if v.op == "sum" and v.args[0].op == "total" and self.loop.is_timed(v.args[0].args[0]):
+            axes = (0, *v.options["axis"])
+            return f"{self.read(v.args[0].args[0])}.sum(axis={axes}, keepdims={v.options['keepdims']})".replace(
+                ", keepdims=False", "")  # fmt: skip
         if v.kind == "total":
             text = self.total(v)
         elif v.kind == "view":

@@ -285,6 +285,8 @@ def derive(
         weights = [*trace.used.values()]
         leaves = [w for w in weights if isinstance(w, Tensor)]
         found = gradients(trace, [*outs, *new_state], [*g_outs, *g_state], [x_in, *state_in, *leaves])
+        for v, g in found.items():
+            g.name = g.name or f"d{v.name}"
         for s in state_in:  # from the step before nothing flows into a state that is not read
             if s.node is not None and s._data.value not in found:
                 found[s._data.value] = np.zeros_like(s._data).value

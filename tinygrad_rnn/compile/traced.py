@@ -79,7 +79,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin, Duck):
 
     def refuse(self, *_: Any, **__: Any) -> Any:
         raise Untraceable("a number is asked for that is known only when the program runs (as by `if tensor`, "
-                          "float(tensor), or np.asarray(tensor)): such a step cannot be compiled")  # fmt: skip
+                          "float(tensor) or np.asarray(tensor))")  # fmt: skip
 
     __bool__ = __float__ = __int__ = __index__ = __complex__ = __array__ = item = tolist = tobytes = refuse
 

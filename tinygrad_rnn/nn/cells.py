@@ -17,7 +17,7 @@ from .. import trees
 from ..arrays import device_of, is_array
 from ..errors import DeviceError, ShapeError, StateError, check_features, check_kind, described, whole
 from ..ops import relu, sigmoid, split, tanh
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, bare, tensor
 from .init import identity, normal, uniform
 from .linear import linear
 from .module import Module, Parameter
@@ -67,7 +67,7 @@ class Cell(Module):
         if self.state_size is None:
             raise TypeError(f"{type(self).__name__}: set self.state_size, a number or a tuple: how large its state is")
         check_kind(f"{type(self).__name__}: x", x)
-        x = getattr(x, "_data", x)
+        x = bare(x)
         return trees.map(lambda size: Tensor(np.zeros_like(x, shape=(*x.shape[:-1], size))), self.state_size)
 
     def watch(self, **named: Any) -> None:
@@ -81,6 +81,9 @@ class Cell(Module):
         cell = type(self).__name__
         name, layout, got = ("x", "(batch, features)", x) if xs is None else ("xs", "(time, batch, features)", xs)
         if self.input_size is not None:
+            if xs is None and state is None and getattr(x, "ndim", 0) > 2:  # each step would start from zeros
+                raise ShapeError(f"{cell}: x: expected one step, (batch, features), got {described(x)}: "
+                                 "nn.scan(cell, xs) runs a cell over a sequence")  # fmt: skip
             self._check_input(x, f"{cell}: {name}", layout, got)
         zeros = self.initial_state(x)
         if state is None:
@@ -112,13 +115,13 @@ class Cell(Module):
                 raise TypeError(f"{name}: expected {p.dtype}, as the cell's weights are; it is {layout}, got "
                                 f"{described(got)}: convert it, astype({p.dtype.name!r}), or make the cell with "
                                 "another dtype")  # fmt: skip
-            if device_of(getattr(x, "_data", x)) != p.device:
+            if device_of(bare(x)) != p.device:
                 raise DeviceError(f"{name}: expected it on {p.device!r}, where the cell's weights are; it is {layout}, "
                                   f"got {described(got)}: move one of them, with .to(device)")  # fmt: skip
 
     def _check_state(self, state: Any, like: Any, name: str) -> Any:
         def check(like_part: Any, part: Any) -> Any:
-            if not is_array(getattr(part, "_data", part)) or described(part) != described(like_part):
+            if not is_array(bare(part)) or described(part) != described(like_part):
                 raise ValueError(f"{name}: expected {described(like_part)}, got {described(part)}")
             return part
 
@@ -175,12 +178,6 @@ class AffineCell(Cell):
         self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, fed_back or hidden_size)
         self.bias_ih, self.bias_hh = (weights(rows), weights(rows)) if bias else (None, None)
 
-    def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
-        if xs is None and state is None and getattr(x, "ndim", 0) > 2:  # each step would start from zeros
-            raise ShapeError(f"{type(self).__name__}: x: expected one step, (batch, features), got {described(x)}: "
-                             "nn.scan(cell, xs) runs a cell over a sequence")  # fmt: skip
-        return super().start(x, state, xs)
-
     def of_input(self, x: Any) -> Any:
         """The affine map of the input, (..., gates · hidden_size)."""
         return linear(x, self.weight_ih, self.bias_ih)
@@ -224,7 +221,8 @@ class RNNCell(AffineCell):
         self.nonlinearity = nonlinearity
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
-        h = activation(self.nonlinearity)(self.of_input(x) + self.of_state(h))
+        net = self.of_input(x) + self.of_state(h)
+        h = activation(self.nonlinearity)(net)
         return h, h
 
 
@@ -266,7 +264,8 @@ class GRUCell(AffineCell):
 
     The rows of the weights are r, z, n, as PyTorch's. The other arguments are :class:`AffineCell`'s. The state dict of
     a cell that overwrites has an empty entry, ``overwrites``: so none is loaded that means the other gate, such as that
-    of another library, all of which keep; :meth:`with_update_gate` gives the weights for them.
+    of another library, all of which keep; :meth:`with_update_gate` gives the weights for them, as ``nn.to_keras`` and
+    ``nn.to_onnx`` do by themselves.
 
     >>> cell = GRUCell(3, 4, update_gate="overwrites", rng=0)
     >>> list(cell.state_dict())[-1], list(cell.with_update_gate("keeps").state_dict())[-1]
@@ -316,6 +315,7 @@ class GRUCell(AffineCell):
         cell = copy.deepcopy(self)
         cell._set_meaning(meaning)
         if meaning != self.update_gate:
+            cell.zero_grad()  # it is of the weights as they were
             for p in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh):
                 if p is not None:
                     r, z, n = np.split(p.data, 3)
@@ -377,7 +377,8 @@ class LSTMCell(AffineCell):
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
         h, c = state
-        i, f, g, o = split(self.of_input(x) + self.of_state(h), 4, axis=-1)
+        net = self.of_input(x) + self.of_state(h)
+        i, f, g, o = split(net, 4, axis=-1)
         i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
         c = f * c + i * g
         h = self.projected(o * tanh(c))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import device_of, has_gradient, move
 from ..errors import check_kind, described
-from ..tensor import Tensor
+from ..tensor import Tensor, bare
 from .module import Module
 
 
@@ -46,7 +46,7 @@ def mask(like: Any, p: float, rng: np.random.Generator) -> Tensor:
 
 def draw(like: Any, p: float, rng: np.random.Generator) -> Any:
     """An array of booleans, of the shape and on the device of like, each True with probability p."""
-    return move(rng.random(like.shape, np.float32) < p, device_of(getattr(like, "_data", like)))
+    return move(rng.random(like.shape, np.float32) < p, device_of(bare(like)))
 
 
 def probability(name: str, p: Any, certain: bool = False) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from ..arrays import device_of
 from ..errors import check_kind, described, whole
 from ..ops import take, where
+from ..tensor import bare
 from .init import normal
 from .module import Module, Parameter
 
@@ -47,7 +48,7 @@ class Embedding(Module):
 
     def forward(self, indices: Any) -> Any:
         check_kind("Embedding: indices", indices)
-        array = getattr(indices, "_data", indices)
+        array = bare(indices)
         if array.dtype.kind not in "iu":
             raise TypeError(f"Embedding: indices: expected an array of integers, got {described(indices)}")
         last = self.num_embeddings - 1

@@ -18,10 +18,10 @@ import numpy as np
 from .. import trees
 from ..arrays import device_of, has_gradient, is_array, move
 from ..debug import PACKAGE, label
-from ..errors import described, whole
+from ..errors import StateError, described, whole
 from ..modes import no_grad
 from ..ops import broadcast_to, concatenate, swapaxes, unstack, where
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, bare, tensor
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .dropout import Dropout
 from .module import Module, Parameter
@@ -77,7 +77,7 @@ class Recurrent(Module):
                                  f"{len(directions['backward'])}")  # fmt: skip
         self.residual, self.batch_first = "dense" if residual == "dense" else bool(residual), batch_first
         is_flag = isinstance(checkpoint, (bool, np.bool_))
-        self.compiled = compiled
+        self.compiled = checked_mode(compiled)
         self.checkpoint = bool(checkpoint) if is_flag else whole("checkpoint", checkpoint, 1)
         if learned_state:
             directions = {name: [within(cell, LearnedState) for cell in cells] for name, cells in directions.items()}
@@ -135,7 +135,7 @@ class Recurrent(Module):
             for found, kept in zip((last, every), results):
                 found.append(kept)
         if pad_value and mask is not None:
-            there = move(mask, device_of(getattr(output, "_data", output)))
+            there = move(mask, device_of(bare(output)))
             output = where(there[..., None], output, pad_value)
         return (swap(output), last, trees.map(swap, every)) if states else (swap(output), last)
 
@@ -182,7 +182,7 @@ class Recurrent(Module):
         return concatenate(outputs, axis=-1), *results
 
     def _checked(self, x: Any) -> Any:
-        if not is_array(getattr(x, "_data", x)) or x.ndim < 2:
+        if not is_array(bare(x)) or x.ndim < 2:
             raise TypeError(f"{type(self).__name__}: x: expected {self._layout}, got {described(x)}")
         return x
 
@@ -199,13 +199,13 @@ class Recurrent(Module):
         if state is None:
             return [(None, None)] * n
         if not isinstance(state, (list, tuple)) or len(state) != n:
-            raise ValueError(f"{type(self).__name__}: state: expected a list with the state of each layer, {n} in all, "
+            raise StateError(f"{type(self).__name__}: state: expected a list with the state of each layer, {n} in all, "
                              f"got {described(state)}")  # fmt: skip
         if not both:
             return [(s,) for s in state]
         for i, s in enumerate(state):
             if s is not None and (not isinstance(s, (list, tuple)) or len(s) != 2):
-                raise ValueError(f"{type(self).__name__}: state[{i}]: expected a pair of states, (forward, backward), "
+                raise StateError(f"{type(self).__name__}: state[{i}]: expected a pair of states, (forward, backward), "
                                  f"got {described(s)}")  # fmt: skip
         return [(None, None) if s is None else s for s in state]
 
@@ -237,7 +237,7 @@ class LearnedState(Wrapper):
         if [p.shape for p in trees.flatten(first)[0]] != [p.shape for p in trees.flatten(own)[0]]:
             raise ValueError(f"LearnedState: {type(cell).__name__} remembers more than the cell that it wraps: put it "
                              f"around, {type(cell).__name__}(LearnedState(cell), ...)")  # fmt: skip
-        self.first = trees.map(lambda part: learned(getattr(part, "_data", part)[0]), first)
+        self.first = trees.map(lambda part: learned(bare(part)[0]), first)
         self.state_size, self.state_names = cell.state_size, cell.state_names
 
     def initial_state(self, x: Any) -> Any:
@@ -255,6 +255,12 @@ def users_level() -> int:
 def learned(part: Any) -> Tensor:
     """A parameter; of integers, such as a clock, a constant."""
     return Parameter(part) if has_gradient(part.dtype) else tensor(part)
+
+
+def checked_mode(compiled: Any) -> Any:
+    from ..compile import checked  # which knows cells: it is asked for when it is needed
+
+    return checked(compiled)
 
 
 def listed(name: str, cells: Any) -> list[Cell]:
@@ -362,10 +368,10 @@ class Uniform(Recurrent):
         named = dict(zip(("h0", "c0"), cell.state_size if several else [cell.state_size]))
         parts = state if several else [state]
         if not isinstance(parts, (tuple, list)) or len(parts) != len(named):
-            raise ValueError(f"state: {kind} needs (h0, c0), got {described(state)}")
+            raise StateError(f"{kind}: state: needs (h0, c0), got {described(state)}")
         for (name, size), part in zip(named.items(), parts):
             if getattr(part, "shape", None) != (n, *batch, size):
-                raise ValueError(f"{kind}: {name}: expected {(n, *batch, size)}, (layers · directions, batch, features)"
+                raise StateError(f"{kind}: {name}: expected {(n, *batch, size)}, (layers · directions, batch, features)"
                                  f", batch_first or not; got {described(part)}")  # fmt: skip
         return self._by_direction(state)
 

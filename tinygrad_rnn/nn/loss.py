@@ -16,6 +16,7 @@ import numpy as np
 from ..arrays import device_of, is_array, move, new_array
 from ..errors import check_kind, described
 from ..ops import clip, expand_dims, log_softmax, mean, softplus, square, squeeze, sum, take_along_axis, where
+from ..tensor import bare
 from .recurrent import checked_lengths
 
 
@@ -40,7 +41,7 @@ def cross_entropy(
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
     check_kind("logits", logits)
     targets = of_list("targets", targets, logits)
-    targets = getattr(targets, "_data", targets)
+    targets = bare(targets)
     if not is_array(targets) or targets.shape != logits.shape[:-1] or targets.dtype.kind not in "iu":
         raise ValueError(f"targets: expected integers of shape {logits.shape[:-1]}, one for each row of logits "
                          f"{logits.shape}; got {described(targets)}")  # fmt: skip
@@ -70,10 +71,10 @@ def binary_cross_entropy_with_logits(
     0.34657359027997264
     """
     check_kind("logits", logits)
-    values = getattr(targets, "_data", targets)
+    values = bare(targets)
     targets = values.astype(logits.dtype) if is_array(values) and values.dtype.kind in "biu" else targets
     x, t, counted = paired(logits, targets, lengths, mask, names=("logits", "targets"))
-    values, data = getattr(t, "_data", t), getattr(x, "_data", x)
+    values, data = bare(t), bare(x)
     if values.size and device_of(values) == "cpu" and not 0 <= values.min() <= values.max() <= 1:
         raise ValueError(f"targets: expected numbers from 0 to 1, got {values.min()} to {values.max()}")
     if device_of(data) != "cpu" or np.isinf(data).any():  # infinitely sure, and right: a loss of 0, and not 0 · inf
@@ -149,7 +150,7 @@ def of_list(name: str, target: Any, like: Any, dtype: Any = None) -> Any:
     if not isinstance(target, (list, tuple)):
         return target
     try:
-        array = move(new_array(target), device_of(getattr(like, "_data", like)))
+        array = move(new_array(target), device_of(bare(like)))
     except (TypeError, ValueError) as error:
         error.add_note(f"in {name}, given as a {type(target).__name__}")
         raise
@@ -166,10 +167,10 @@ def what_counts(values: Any, lengths: Any, mask: Any) -> Any:
         mask = np.arange(values.shape[0])[:, None] < checked_lengths(lengths, *values.shape[:2])
     if mask is None:
         return None
-    mask = getattr(mask, "_data", mask)
+    mask = bare(mask)
     if not is_array(mask) or mask.dtype != bool or mask.shape != values.shape[: mask.ndim]:
         raise ValueError(f"mask: expected booleans with the first axes of {values.shape}, got {described(mask)}")
-    return move(mask, device_of(getattr(values, "_data", values)))
+    return move(mask, device_of(bare(values)))
 
 
 def shielded(values: Any, counted: Any) -> Any:

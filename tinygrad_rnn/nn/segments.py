@@ -18,7 +18,7 @@ from ..errors import whole
 from ..ops import concatenate, flip, split
 from ..ops.checkpoint import checkpoint
 from ..show import tape
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, bare, tensor
 from .cells import Cell
 from .module import Module
 from .recurrent import Function, drawn_from, idle, number, prepared, scan, unrolled, unseen
@@ -157,7 +157,7 @@ def longest(memory: int, time: int, step: int, state: int) -> int:
 
 def sizes(loop: Callable, xs: Any, state: Any, mask: Any, reset: Any, home: Any) -> tuple[int, int]:
     """How many bytes a step leaves on the tape, at most, and those of a state, with its segment: two steps are made."""
-    arrays = [x for part in trees.flatten(state)[0] if is_array(x := getattr(part, "_data", part))]
+    arrays = [x for part in trees.flatten(state)[0] if is_array(x := bare(part))]
     state, xs = trees.map(lambda x: variable(x, True), state), variable(xs, getattr(xs, "requires_grad", False))
 
     def left(steps: int) -> int:

@@ -22,7 +22,7 @@ from ..arrays import has_gradient
 from ..errors import described
 from ..modes import no_grad
 from ..ops import concatenate, sigmoid, where
-from ..tensor import Tensor
+from ..tensor import Tensor, bare
 from .cells import AffineCell, Cell
 from .dropout import draw, mask, probability
 from .init import uniform
@@ -307,7 +307,7 @@ class VariationalDropout(Wrapper):
         self.fed_back = map_of_state(innermost(cell))[:1] if state and isinstance(state, Real) else ()
 
     def initial_state(self, x: Any) -> Any:
-        inner, x = self.cell.initial_state(x), getattr(x, "_data", x)
+        inner, x = self.cell.initial_state(x), bare(x)
 
         def drawn(like: Any, p: float) -> Any:
             return (mask(like, p, self.rng) if self.training else Tensor(np.ones_like(like))) if p else None
@@ -319,7 +319,7 @@ class VariationalDropout(Wrapper):
         if self.state:
             state = of_size(*self.fed_back) if self.fed_back else innermost(self.cell).initial_state(x)
             p = for_each(self.state, state, "VariationalDropout: state")
-            state = trees.map(lambda s, p: drawn(getattr(s, "_data", s), p if has_gradient(s.dtype) else 0), state, p)
+            state = trees.map(lambda s, p: drawn(bare(s), p if has_gradient(s.dtype) else 0), state, p)
         output = drawn(of_size(self._output_size(x)), self.output) if self.output else None
         return inner, {"input": drawn(x, self.input), "state": state, "output": output}
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..arrays import to_array
 from ..tensor import Tensor
-from .optimizers import ON_NONFINITE, POSITIVE, leaves, within
+from .optimizers import ON_NONFINITE, POSITIVE, Parameters, leaves, listed, within
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite: str = "raise") -> Tensor:
+def clip_grad_norm_(parameters: Parameters, max_norm: float, on_nonfinite: str = "raise") -> Tensor:
     """Scale the gradients of parameters down, all by one factor, if their norm is larger than max_norm.
 
     g ← max_norm · g / ‖g‖ where ‖g‖ > max_norm, of all gradients as one vector (Pascanu et al., 2013). The norm is
@@ -20,7 +20,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
     1e-6 to it, stays just below).
 
     Args:
-        parameters: parameters; those without a gradient count as 0.
+        parameters: parameters; those without a gradient count as 0, and so does it if there are none.
         max_norm: more than 0; ``inf`` only asks for the norm.
         on_nonfinite: what to do if the norm is infinite or NaN. ``"raise"``; ``"skip"``: forget all the gradients, so
             that the optimiser's next step does nothing; ``"ignore"``: scale without looking, as PyTorch does, so that
@@ -34,7 +34,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, on_nonfinite:
     """
     within("max_norm", max_norm, *POSITIVE)
     within("on_nonfinite", on_nonfinite, *ON_NONFINITE)
-    clipped = [p for p in leaves(parameters) if p.grad is not None]
+    clipped = with_gradient(parameters)
     norm = norm_of([p.grad._data for p in clipped])
     if on_nonfinite != "ignore" and not np.isfinite(norm):
         if on_nonfinite == "raise":
@@ -56,12 +56,17 @@ def norm_of(grads: Sequence) -> Any:
     return scale * np.sqrt(sum(np.square(g.astype(np.float64) / scale).sum() for g in grads))
 
 
-def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
+def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
     """Bring each element of the gradients of parameters into -clip_value to clip_value. (NaN stays NaN.)
 
     This changes the direction of the step; :func:`clip_grad_norm_` does not.
     """
     within("clip_value", clip_value, *POSITIVE)
-    for p in leaves(parameters):
-        if p.grad is not None:
-            p.grad = Tensor(to_array(np.clip(p.grad._data, -float(clip_value), float(clip_value))))
+    for p in with_gradient(parameters):
+        p.grad = Tensor(to_array(np.clip(p.grad._data, -float(clip_value), float(clip_value))))
+
+
+def with_gradient(parameters: Parameters) -> list[Tensor]:
+    """Those that have a gradient, of parameters, if there are any: a model may have no trained part."""
+    given = listed(parameters)
+    return [p for p in leaves(given) if p.grad is not None] if given else []

@@ -1,0 +1,605 @@
+"""Compiled scans against their peers, in one command that prints its tables:
+
+    python -m tests.benchmarks.loop [--only TABLE ...] [--rounds N] [--seconds S] [--write docs/benchmarks.md]
+
+Measured are the forward and the backward pass of a cell over a sequence, in float32: from the gradient of the outputs
+to those of the inputs and of all parameters. Each framework computes in a process of its own, and they take turns, as in
+``engine.py``; ratios are of the same round. Before anything is timed, everybody's gradients are compared with those of
+the tape in double precision. JAX's cells are written as ours are, a step in a few lines, and run by a jitted
+``lax.scan``; PyTorch has ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU``.
+
+With ``--smoke``, the same in a tiny size and without peers, in a few seconds: whether it runs; the times say nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Any
+
+from .participant import ROOT, TOLERANCE, Failure, Worker
+from .table import processor
+
+SIZES = [(100, 1, 32, 64), (100, 32, 64, 128), (784, 32, 1, 100), (1000, 16, 16, 32), (100, 64, 256, 512)]
+SECOND, LAST = SIZES[1], SIZES[-1]
+TINY = (40, 2, 3, 4)
+CELLS = {
+    "elman": "Elman (tanh RNN)",
+    "lstm": "LSTM",
+    "gru": "GRU, reset after",
+    "gru_before": "GRU, reset before",
+    "mgu": "minimal gated unit, as in the README",
+    "residual": "LSTM, residual (I = H)",
+    "cfn": "chaos-free network (Laurent and von Brecht, 2017)",
+}
+PROTOTYPE = {size: ms / 1e3 for size, ms in zip(SIZES, (2.0, 18, 99, 38, 318))}  # what NumPy alone took it
+KERNELS = "SKYLAKEX"  # OpenBLAS's for processors with AVX-512
+VARIANTS = {"numba, " + KERNELS: ("numba", {"OPENBLAS_CORETYPE": KERNELS})}
+
+
+def main() -> int:
+    """Measure what was asked for; 1 if one of our own programs failed, or its gradients are wrong."""
+    options = arguments()
+    if options.worker:
+        serve(options.worker)
+        return 0
+    texts, failed = [], False
+    for name in options.only or TABLES:
+        text, ok = TABLES[name](options)
+        texts.append(text)
+        failed |= not ok
+        print(text, flush=True)
+    if options.write:
+        command = " ".join(["python -m tests.benchmarks.loop", *sys.argv[1:]])
+        replace_section(options.write, "## Compiled scans", f"{about(command, options)}\n" + "\n".join(texts))
+    return int(failed)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.loop", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=TABLES, metavar="TABLE", help=f"print only: {', '.join(TABLES)}")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each, in turns (default: 7)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="how long a measurement repeats (default: 0.3)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables to their section of a file, too")
+    parser.add_argument("--smoke", action="store_true", help="a tiny size, one round, no peers: whether it runs")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.smoke:
+        options.rounds, options.seconds = 1, 0.01
+    return options
+
+
+# The tables: each a function that measures, and returns its text, and whether all of ours is right -------------------
+
+
+def lstm(options: argparse.Namespace) -> tuple[str, bool]:
+    names = ["numpy", "numba", "torch", "jax", *(VARIANTS if has_avx512() else [])]
+    header = ["T, B, I, H", "torch.nn.LSTM", "JAX", "NumPy", "Numba", f"Numba, {KERNELS}", "Numba / JAX", "target",
+              "Numba / torch", "target", "NumPy / prototype's", "target"]  # fmt: skip
+    table, ok = [], True
+    for size in [TINY] if options.smoke else SIZES:
+        p = turns("lstm", size, ["numpy", "numba"] if options.smoke else names, options)
+        ok &= right(p)
+        shown = [p[name].shown() if name in p else "" for name in ("torch", "jax", "numpy", "numba", *VARIANTS)]
+        jax, old = ("≤ 1.1" if size == LAST else "≤ 0.8"), PROTOTYPE.get(size)
+        against = f"{p['numpy'].median() / old:.2f}" if old and p["numpy"].rounds else ""
+        ratios = [ratio(p, "numba", "jax"), jax, ratio(p, "numba", "torch"), "≤ 1.0", against, "≤ 1.1"]
+        table.append([", ".join(map(str, size)), *shown, *ratios])
+        if size == LAST and [*VARIANTS][0] in p:
+            ratios = [ratio(p, [*VARIANTS][0], "jax"), "≤ 0.8", ratio(p, [*VARIANTS][0], "torch"), "≤ 1.0", "", ""]
+            table.append([f"the same, {KERNELS}", *[""] * 5, *ratios])
+    return titled("LSTM", "Medians; in brackets the least of all.", header, table), ok
+
+
+def tape(options: argparse.Namespace) -> tuple[str, bool]:
+    table, ok = [], True
+    for size in [TINY] if options.smoke else SIZES[:2]:
+        p = turns("lstm", size, ["tape", "numpy", "numba"], options)
+        ok &= right(p)
+        times = [p[name].shown() for name in ("tape", "numpy", "numba")]
+        target = "≤ 0.10" if size[1] == 1 else ""
+        table.append([", ".join(map(str, size)), *times, ratio(p, "numpy", "tape"), ratio(p, "numba", "tape"), target])
+    header = ["T, B, I, H", "tape", "NumPy", "Numba", "NumPy / tape", "Numba / tape", "target"]
+    return titled("Against the tape (LSTM)", "", header, table), ok
+
+
+def cells(options: argparse.Namespace) -> tuple[str, bool]:
+    table, ok = [], True
+    for cell in CELLS:
+        size = TINY if options.smoke else SECOND
+        p = turns(cell, size, ["numpy"] if options.smoke else ["numpy", "numba", "torch", "jax"], options)
+        ok &= right(p)
+        times = [p[name].shown() if name in p else "" for name in ("torch", "jax", "numpy", "numba")]
+        table.append([CELLS[cell], *times, ratio(p, "numba", "jax"), "≤ 0.8", ratio(p, "numba", "torch")])
+    header = ["cell", "torch", "JAX", "NumPy", "Numba", "Numba / JAX", "target", "Numba / torch"]
+    return titled("Other cells", f"T, B, I, H = {', '.join(map(str, SECOND))}.", header, table), ok
+
+
+def memory(options: argparse.Namespace) -> tuple[str, bool]:
+    """The greatest that Python and NumPy held at any moment, each in a process of its own."""
+    table, ok = [], True
+    for size in [TINY] if options.smoke else [SECOND, LAST]:
+        for cell in ["lstm"] if options.smoke else ["lstm", "gru_before", "mgu"]:
+            p = {name: Participant(name, cell, size) for name in ("tape", "numpy", "numba")}
+            for participant in p.values():
+                participant.take_turn("peak")
+                participant.stop()
+            ok &= right(p)
+            shown = [f"{x.rounds[0]['peak']:.1f}" if x.rounds else x.failed for x in p.values()]
+            ratios = [f"{p[a].rounds[0]['peak'] / p['tape'].rounds[0]['peak']:.2f}" if p[a].rounds else "" for a in p]
+            table.append([f"{CELLS[cell]}; {', '.join(map(str, size))}", *shown, *ratios[1:], "≤ 1"])
+    header = ["cell; T, B, I, H", "tape, MB", "NumPy, MB", "Numba, MB", "NumPy / tape", "Numba / tape", "target"]
+    return titled("Peak memory", "What Python and NumPy held at most, forward and backward.", header, table), ok
+
+
+def start(options: argparse.Namespace) -> tuple[str, bool]:
+    """The time until there is a program, in new processes: first with an empty cache of kernels, then with that."""
+    table, ok = [], True
+    for cell in ["lstm"] if options.smoke else CELLS:
+        size = TINY if options.smoke else SECOND
+        with tempfile.TemporaryDirectory() as cache:
+            environment = {"TINYGRAD_RNN_CACHE": cache}
+            p = [Participant(name, cell, size, environment) for name in ("numpy", "numba", "numba")]
+            for participant in p:
+                participant.take_turn("first")
+                participant.stop()
+        ok &= right({x.name: x for x in p})
+        plain, new, cached = [x.rounds[0] if x.rounds else {"trace": float("nan"), "compile": float("nan")} for x in p]
+        times = [plain["trace"], new["trace"], new["compile"], cached["compile"]]
+        table.append([CELLS[cell], *[f"{1e3 * t:.0f}" for t in times]])
+    table.append(["target", "≤ 100", "≤ 100", "≤ 3000", "≤ 500"])
+    header = ["cell", "trace and generate: NumPy, ms", "Numba, ms", "Numba's compile, no cache, ms", "with the cache, ms"]
+    return titled("Until there is a program", "", header, table), ok
+
+
+TABLES: dict[str, Callable] = {f.__name__: f for f in (lstm, tape, cells, memory, start)}
+
+
+def titled(title: str, about: str, header: list[str], rows: list[list[str]]) -> str:
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths))} |" for row in cells]
+    return "\n".join([f"### {title}", "", *([about, ""] if about else []), *lines, ""])
+
+
+def about(command: str, options: argparse.Namespace) -> str:
+    """What was run, and on what."""
+    date = __import__("datetime").date.today().isoformat()
+    names = ("numpy", "numba", "torch", "jax")
+    found = [(name, version(name)) for name in names]
+    facts = {
+        "Command": f"`{command}`", "Date": date, "Processor": f"{processor()}, {os.cpu_count()} cores",
+        "Versions": ", ".join(f"{name} {v}" for name, v in found if v),
+    }  # fmt: skip
+    return "".join(f"- {key}: {value}\n" for key, value in facts.items()) + (
+        f"\nForward and backward, float32, in ms; all gradients, that of the inputs among them. Rounds: {options.rounds}, "
+        "in turns, each\nframework in a process of its own. Ratios are of the same round: their median (the least to the "
+        "greatest).\n"
+    )
+
+
+def version(name: str) -> str:
+    try:
+        return importlib.import_module("importlib.metadata").version(name)
+    except ModuleNotFoundError:
+        return ""
+
+
+def replace_section(path: Path, title: str, text: str) -> None:
+    """Put a text under a title of a file, in the place of what was there."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    section = re.compile(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    new = f"{title}\n\n{text.rstrip()}\n"
+    if section.search(before):
+        after = section.sub(lambda _: new + "\n", before)
+    else:
+        after = f"{before.rstrip()}\n\n{new}"
+    path.write_text(after.rstrip() + "\n", encoding="utf-8")
+
+
+# Those who take part --------------------------------------------------------------------------------------------------
+
+
+class Process(Worker):
+    """A worker of this benchmark, in an environment of its own."""
+
+    def __init__(self, name: str, environment: dict[str, str]):
+        command = [sys.executable, "-m", f"{__package__}.loop", "--worker", name]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | environment
+        )
+        try:
+            self.about = self._answer(120)
+        except BaseException:
+            self.close()
+            raise
+
+
+@dataclass
+class Participant:
+    """A framework, or a mode of ours, with a cell of a size. ``rounds`` are its figures; ``failed``: why there are none."""
+
+    name: str
+    cell: str
+    size: tuple
+    environment: dict = field(default_factory=dict)
+    rounds: list = field(default_factory=list)
+    failed: str = ""
+    wrong: bool = False
+    process: Process | None = None
+
+    def take_turn(self, task: str = "time", **options: Any) -> None:
+        if self.failed:
+            return
+        name, environment = VARIANTS.get(self.name, (self.name, {}))
+        try:
+            if self.process is None:
+                self.process = Process(name, {**environment, **self.environment})
+                if task == "time":
+                    error = self.process.ask("check", 120, cell=self.cell, size=self.size)["error"]
+                    if not error <= TOLERANCE:
+                        raise Failure(f"its gradients are wrong, by {error:.1e}")
+            self.rounds.append(self.process.ask(task, 120, cell=self.cell, size=self.size, **options))
+        except Failure as failure:
+            self.stop()
+            self.failed = str(failure)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+
+    def median(self) -> float:
+        return statistics.median(r["median"] for r in self.rounds)
+
+    def shown(self) -> str:
+        """The median and the least, in milliseconds; or why there is none."""
+        if not self.rounds:
+            return "" if self.failed in ("has none", "not installed") else self.failed
+        return f"{1e3 * self.median():.3g} ({1e3 * min(r['least'] for r in self.rounds):.3g})"
+
+
+def turns(cell: str, size: tuple, names: Iterable[str], options: argparse.Namespace) -> dict[str, Participant]:
+    """Everybody's times, taken in turns, the first of which is there to warm up."""
+    participants = {name: Participant(name, cell, size) for name in names}
+    try:
+        for _ in range(options.rounds + 1):
+            for participant in participants.values():
+                participant.take_turn(seconds=options.seconds)
+                sleep(0.05)
+    finally:
+        for participant in participants.values():
+            participant.stop()
+            del participant.rounds[: len(participant.rounds) > 1]
+    return participants
+
+
+def ratio(p: dict[str, Participant], ours: str, theirs: str) -> str:
+    """Of the same rounds: the median, the least and the greatest."""
+    if ours not in p or theirs not in p or not (p[ours].rounds and p[theirs].rounds):
+        return ""
+    found = sorted(a["median"] / b["median"] for a, b in zip(p[ours].rounds, p[theirs].rounds))
+    return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
+
+
+def right(p: dict[str, Participant]) -> bool:
+    """Whether all of ours gave figures."""
+    ours = [x for name, x in p.items() if name not in ("torch", "jax")]
+    for x in p.values():
+        if x.failed not in ("", "has none", "not installed"):
+            print(f"{x.name}, {x.cell}, {x.size}: {x.failed}", file=sys.stderr)
+    return all(not x.failed or x.failed == "not installed" for x in ours)
+
+
+def has_avx512() -> bool:
+    try:
+        return "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+
+
+# In their processes ---------------------------------------------------------------------------------------------------
+
+
+def serve(name: str) -> None:
+    """Say that there is somebody; then answer one task after the other, a JSON line each."""
+    from contextlib import redirect_stdout
+
+    answers, made = sys.stdout, {}
+    with redirect_stdout(sys.stderr):
+        print(json.dumps({"name": name} if installed(name) else {"failed": "not installed"}), file=answers, flush=True)
+        for line in sys.stdin:
+            task, options = (asked := json.loads(line)).pop("task"), asked
+            try:
+                cell, size = options.pop("cell"), tuple(options.pop("size"))
+                figures = TASKS[task](made, name, cell, size, **options)
+            except Exception as error:
+                figures = {"failed": str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"}
+            print(json.dumps(figures), file=answers, flush=True)
+
+
+def installed(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return name in ("tape", "numpy") or find_spec(name) is not None
+
+
+def check(made: dict, name: str, cell: str, size: tuple) -> dict:
+    """How far the gradients of a few steps are from those of the tape, in double precision."""
+    import numpy as np
+
+    few = (4, *size[1:])
+    exact = arrays_of(RUNS["tape"](cell, few, np.float64)())
+    found = arrays_of(RUNS[name](cell, few, np.float32)())
+    return {"error": max(float(abs(a - b).max() / max(abs(b).max(), 1e-30)) for a, b in zip(found, exact, strict=True))}
+
+
+def time(made: dict, name: str, cell: str, size: tuple, seconds: float) -> dict:
+    import numpy as np
+
+    run = made.get((cell, size)) or made.setdefault((cell, size), RUNS[name](cell, size, np.float32))
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 4:
+        begin = perf_counter()
+        run()
+        times.append(perf_counter() - begin)
+    return {"median": statistics.median(times[1:]), "least": min(times)}
+
+
+def peak(made: dict, name: str, cell: str, size: tuple) -> dict:
+    import numpy as np
+
+    run = RUNS[name](cell, size, np.float32)
+    RUNS[name](cell, (2, *size[1:]), np.float32)()  # a program is for any number of steps: now there is one
+    gc.collect()
+    tracemalloc.start()
+    for _ in range(2):
+        run()
+    return {"peak": tracemalloc.get_traced_memory()[1] / 1e6}
+
+
+def first(made: dict, name: str, cell: str, size: tuple) -> dict:
+    """The time of the trace with all that is written from it; and of what else the first run takes longer."""
+    import numpy as np
+
+    from tinygrad_rnn.compile import scanning
+
+    if name == "numba":
+        import numba  # noqa: F401  what it takes to import is not counted
+
+    spent, make = [], scanning.made
+
+    def timed(*args: Any) -> Any:
+        begin = perf_counter()
+        try:
+            return make(*args)
+        finally:
+            spent.append(perf_counter() - begin)
+
+    scanning.made = timed
+    run = RUNS[name](cell, size, np.float32)
+    begin = perf_counter()
+    run()
+    whole = perf_counter() - begin
+    begin = perf_counter()
+    run()
+    return {"trace": sum(spent), "compile": whole - sum(spent) - (perf_counter() - begin)}
+
+
+TASKS = {task.__name__: task for task in (check, time, peak, first)}
+
+
+def arrays_of(gradients: Iterable[Any]) -> list:
+    import numpy as np
+
+    return [np.asarray(getattr(g, "data", g) if type(g).__module__.startswith("tinygrad_rnn") else g) for g in gradients]
+
+
+def given(cell: str, size: tuple, dtype: Any) -> tuple:
+    """What everybody starts from: our cell, the inputs, and the gradient of the outputs."""
+    import numpy as np
+
+    T, B, I, H = size  # noqa: E741  the sizes' usual names
+    rng = np.random.default_rng(0)
+    sizes = (H if cell == "residual" else I, H)
+    ours = our_cells()[cell](*sizes, dtype=dtype)
+    for p, single in zip(ours.parameters(), our_cells()[cell](*sizes, dtype=np.float32).parameters()):
+        p.data = single.data.astype(dtype)
+    x = rng.standard_normal((T, B, sizes[0])).astype(dtype)
+    return ours, x, rng.standard_normal((T, B, H)).astype(dtype)
+
+
+# The cells, ours ------------------------------------------------------------------------------------------------------
+
+
+def our_cells() -> dict[str, Callable]:
+    """From the sizes, a cell; the last two are what users write."""
+    import numpy as np
+
+    import tinygrad_rnn as tg
+    from tinygrad_rnn import nn
+
+    class MinimalGatedCell(nn.Cell):
+        def __init__(self, input_size: int, hidden_size: int, dtype: Any):
+            options = {"rng": np.random.default_rng(0), "dtype": dtype}
+            self.input_size, self.state_size = input_size, hidden_size
+            self.forget = nn.Linear(input_size + hidden_size, hidden_size, **options)
+            self.candidate = nn.Linear(input_size + hidden_size, hidden_size, **options)
+
+        def step(self, x: Any, h: Any) -> tuple:
+            f = tg.sigmoid(self.forget(tg.concatenate([x, h], axis=-1)))
+            n = tg.tanh(self.candidate(tg.concatenate([x, f * h], axis=-1)))
+            h = (1 - f) * h + f * n
+            return h, h
+
+    class ChaosFreeCell(nn.Cell):
+        def __init__(self, input_size: int, hidden_size: int, dtype: Any):
+            options = {"rng": np.random.default_rng(0), "dtype": dtype}
+            self.input_size, self.state_size = input_size, hidden_size
+            self.of_h_forget = nn.Linear(hidden_size, hidden_size, **options)
+            self.of_x_forget = nn.Linear(input_size, hidden_size, bias=False, **options)
+            self.of_h_input = nn.Linear(hidden_size, hidden_size, **options)
+            self.of_x_input = nn.Linear(input_size, hidden_size, bias=False, **options)
+            self.content = nn.Linear(input_size, hidden_size, bias=False, **options)
+
+        def step(self, x: Any, h: Any) -> tuple:
+            forget = tg.sigmoid(self.of_h_forget(h) + self.of_x_forget(x))
+            let_in = tg.sigmoid(self.of_h_input(h) + self.of_x_input(x))
+            h = forget * tg.tanh(h) + let_in * tg.tanh(self.content(x))
+            return h, h
+
+    return {
+        "elman": lambda i, h, dtype: nn.RNNCell(i, h, rng=0, dtype=dtype),
+        "lstm": lambda i, h, dtype: nn.LSTMCell(i, h, rng=0, dtype=dtype),
+        "gru": lambda i, h, dtype: nn.GRUCell(i, h, rng=0, dtype=dtype),
+        "gru_before": lambda i, h, dtype: nn.GRUCell(i, h, reset_after=False, rng=0, dtype=dtype),
+        "mgu": MinimalGatedCell,
+        "residual": lambda i, h, dtype: nn.Residual(nn.LSTMCell(i, h, rng=0, dtype=dtype)),
+        "cfn": ChaosFreeCell,
+    }
+
+
+def ours(mode: Any, cell: str, size: tuple, dtype: Any) -> Callable[[], list]:
+    import tinygrad_rnn as tg
+
+    module, x, g = given(cell, size, dtype)
+    x, parameters = tg.tensor(x, requires_grad=True), [*module.parameters()]
+
+    def run() -> list:
+        ys, _ = tg.scan(module, x, compiled=mode)
+        return tg.gradients(ys, [x, *parameters], g)
+
+    return run
+
+
+# PyTorch's ------------------------------------------------------------------------------------------------------------
+
+
+def torchs(cell: str, size: tuple, dtype: Any) -> Callable[[], list]:
+    import torch
+
+    kinds = {"elman": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+    if cell not in kinds:
+        raise Failure("has none")
+    module, x, g = given(cell, size, dtype)
+    layer = kinds[cell](x.shape[-1], g.shape[-1])
+    layer.load_state_dict({f"{name}_l0": torch.tensor(p.numpy()) for name, p in module.named_parameters()})
+    x, g = torch.tensor(x, requires_grad=True), torch.tensor(g)
+    parameters = [getattr(layer, f"{name}_l0") for name, _ in module.named_parameters()]
+    return lambda: torch.autograd.grad(layer(x)[0], [x, *parameters], g)
+
+
+# JAX's ----------------------------------------------------------------------------------------------------------------
+
+
+def jax_cells() -> dict[str, Callable]:
+    """Steps ``(p, state, x) -> (state, y)``, with the parameters by our names."""
+    import jax.numpy as jnp
+    from jax.nn import sigmoid
+
+    def affine(p: dict, name: str, x: Any) -> Any:
+        y = x @ p[f"{name}.weight"].T
+        return y + p[f"{name}.bias"] if f"{name}.bias" in p else y
+
+    def of_input(p: dict, x: Any) -> Any:
+        return x @ p["weight_ih"].T + p["bias_ih"]
+
+    def of_state(p: dict, h: Any) -> Any:
+        return h @ p["weight_hh"].T + p["bias_hh"]
+
+    def elman(p: dict, h: Any, x: Any) -> tuple:
+        h = jnp.tanh(of_input(p, x) + of_state(p, h))
+        return h, h
+
+    def lstm(p: dict, state: tuple, x: Any) -> tuple:
+        h, c = state
+        i, f, g, o = jnp.split(of_input(p, x) + of_state(p, h), 4, -1)
+        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+        h = sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    def residual(p: dict, state: tuple, x: Any) -> tuple:
+        state, y = lstm({name.removeprefix("cell."): array for name, array in p.items()}, state, x)
+        return state, x + y
+
+    def gru(p: dict, h: Any, x: Any) -> tuple:
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(of_input(p, x), 3, -1), jnp.split(of_state(p, h), 3, -1)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        n = jnp.tanh(x_n + r * h_n)
+        h = n + z * (h - n)
+        return h, h
+
+    def gru_before(p: dict, h: Any, x: Any) -> tuple:
+        size = h.shape[-1]
+        x_r, x_z, x_n = jnp.split(of_input(p, x), 3, -1)
+        w, b = p["weight_hh"], p["bias_hh"]
+        h_r, h_z = jnp.split(h @ w[: 2 * size].T + b[: 2 * size], 2, -1)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        n = jnp.tanh(x_n + (r * h) @ w[2 * size :].T + b[2 * size :])
+        h = n + z * (h - n)
+        return h, h
+
+    def mgu(p: dict, h: Any, x: Any) -> tuple:
+        f = sigmoid(affine(p, "forget", jnp.concatenate([x, h], -1)))
+        n = jnp.tanh(affine(p, "candidate", jnp.concatenate([x, f * h], -1)))
+        h = (1 - f) * h + f * n
+        return h, h
+
+    def cfn(p: dict, h: Any, x: Any) -> tuple:
+        forget = sigmoid(affine(p, "of_h_forget", h) + affine(p, "of_x_forget", x))
+        let_in = sigmoid(affine(p, "of_h_input", h) + affine(p, "of_x_input", x))
+        h = forget * jnp.tanh(h) + let_in * jnp.tanh(affine(p, "content", x))
+        return h, h
+
+    return {f.__name__: f for f in (elman, lstm, residual, gru, gru_before, mgu, cfn)}
+
+
+def jaxs(cell: str, size: tuple, dtype: Any) -> Callable[[], list]:
+    import jax
+    import jax.numpy as jnp
+
+    module, x, g = given(cell, size, dtype)
+    step = jax_cells()[cell]
+    parameters = {name: jnp.asarray(p.numpy()) for name, p in module.named_parameters()}
+    x, g = jnp.asarray(x), jnp.asarray(g)
+    zeros = jnp.zeros(g.shape[1:], g.dtype)
+    state = (zeros, zeros) if cell in ("lstm", "residual") else zeros
+
+    def loss(x: Any, p: dict) -> Any:
+        _, ys = jax.lax.scan(lambda state, x: step(p, state, x), state, x)
+        return jnp.sum(ys * g)
+
+    gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+    def run() -> list:
+        _, (dx, d) = jax.block_until_ready(gradients(x, parameters))
+        return [dx, *[d[name] for name in parameters]]
+
+    return run
+
+
+RUNS: dict[str, Callable] = {
+    "tape": lambda *args: ours(False, *args),
+    "numpy": lambda *args: ours("numpy", *args),
+    "numba": lambda *args: ours("numba", *args),
+    "torch": torchs,
+    "jax": jaxs,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
