@@ -1088,7 +1088,7 @@ def steps_and_peak(time, memory):
             return self.readout(y), h
 
     cell, xs = Reader(), tg.tensor(draw(time, 32, 4).astype(np.float32))
-    run = partial(tg.scan, compiled=False) if memory is None else partial(checkpointed, memory=memory, compiled=False)
+    run = partial(tg.scan, compiled=False) if memory is None else partial(checkpointed, memory=memory)
     gc.collect()
     tracemalloc.start()
     try:
@@ -1117,6 +1117,8 @@ def test_segments_within_a_number_of_bytes():
         again.append(made - time - 3)
     assert again == sorted(again, reverse=True) and again[0] < time and again[-1] == 0
     assert again[2] < 0.55 * time
+    with tg.compiled(True):
+        assert steps_and_peak(time, plain // 2)[0] == again[2] + time + 3
 
 
 def test_a_number_of_bytes_changes_no_value():
@@ -1133,6 +1135,11 @@ def test_a_number_of_bytes_changes_no_value():
         checkpointed(cell, xs, every=2, memory=10**6)
     with pytest.raises(ValueError, match=r"^every: expected a whole number, at least 1, got 1\.5$"):
         checkpointed(cell, xs, every=1.5)
+    with pytest.raises(ValueError, match=r"^memory: expected a whole number, at least 1, got '1 MB'$"):
+        checkpointed(cell, xs, memory="1 MB")
+    with pytest.raises(ValueError, match=r"^memory, compiled: expected one of them, got both, compiled=True: what is "
+                                         r"known is how many bytes the tape takes$"):  # fmt: skip
+        checkpointed(cell, xs, memory=10**6, compiled=True)
 
 
 # Carried forward ------------------------------------------------------------------------------------------------------

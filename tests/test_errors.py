@@ -168,6 +168,8 @@ TABLE = [
     ("tg.sum(x, bogus=1)", TypeError, r"sum(x: float64 (2, 3), bogus: 1): .*unexpected keyword argument 'bogus'"),
     ("tg.clip(v, 1, 0, 5)", TypeError, r"clip(.*takes from 1 to 3 positional arguments but 4 were given"),
     ("x.reshape('a')", TypeError, r"reshape(x: float64 (2, 3), shape: 'a')"),
+    ("tg.clip(v, np.ma.masked_array([0.0], [True]))", TypeError,
+     r"clip: expected arrays, tensors or numbers, got MaskedArray: make a tensor of it"),
     ("tg.clip(np.ones(3), v, None)", TypeError, r"clip: float64 (3,) requires a gradient, and only x can have one"),
     ("tg.leaky_relu(np.ones(2), s)", TypeError, r"leaky_relu: float64 () requires a gradient"),
     ("tg.where(v, 1.0, 2.0)", TypeError, r"where: condition requires a gradient, and there is no rule for it"),

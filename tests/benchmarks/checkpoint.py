@@ -1,8 +1,8 @@
 """A scan in segments against the plain one, in one command that prints one table:
 
-    python -m tests.benchmarks.checkpoint [--time T] [--every K ...] [--rounds N]
+    python -m tests.benchmarks.checkpoint [--time T] [--every K ...] [--memory MB ...] [--rounds N]
 
-Measured are the forward and the backward pass of an LSTM, each of whose outputs is read out as one number within the
+What is compared are tapes: nothing is compiled. Measured are the forward and the backward pass of an LSTM, each of whose outputs is read out as one number within the
 step, over a long sequence. Times are the medians of rounds in which all take turns; memory is the greatest that Python
 and NumPy held at any moment, above what there was before, in a run of its own. The targets are for 10,000 steps.
 
@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--time", type=int, default=10_000, help="the number of steps")
     parser.add_argument("--every", type=int, nargs="*", default=[], help="other lengths of a segment, beside √time")
+    parser.add_argument("--memory", type=float, nargs="*", default=[5], help="numbers of megabytes to keep within")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args(arguments)
@@ -72,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     cell, xs = Reader(16, 32, rng), tg.tensor(rng.standard_normal((time, 16, 16), dtype=np.float32))
     runs = {"scan": tg.scan, "checkpointed": checkpointed}
     runs |= {f"checkpointed, every={every}": partial(checkpointed, every=every) for every in options.every}
+    budgets = [1 if options.smoke else megabytes for megabytes in options.memory]
+    runs |= {f"checkpointed, memory={n:g}e6": partial(checkpointed, memory=round(n * 1e6)) for n in budgets}
+    runs = {name: partial(run, compiled=False) for name, run in runs.items()}
 
     gradients = {name: both_passes(run, cell, xs) for name, run in runs.items()}  # which warms up, too
     times: dict[str, list[float]] = {name: [] for name in runs}

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.loop [--only TABLE ...] [--rounds N] [--seconds S] [--write docs/benchmarks.md]
 
 Measured are the forward and the backward pass of a cell over a sequence, in float32: from the gradient of the outputs
-to those of the inputs and of all parameters. Each framework computes in a process of its own, and they take turns, as in
-``engine.py``; ratios are of the same round. Before anything is timed, everybody's gradients are compared with those of
-the tape in double precision. JAX's cells are written as ours are, a step in a few lines, and run by a jitted
+to those of the inputs and of all parameters. Each framework computes in a process of its own, and they take turns, as
+in ``engine.py``; ratios are of the same round. Before anything is timed, everybody's gradients are compared with those
+of the tape in double precision. JAX's cells are written as ours are, a step in a few lines, and run by a jitted
 ``lax.scan``; PyTorch has ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU``.
 
 With ``--smoke``, the same in a tiny size and without peers, in a few seconds: whether it runs; the times say nothing.
@@ -14,8 +14,8 @@ With ``--smoke``, the same in a tiny size and without peers, in a few seconds: w
 from __future__ import annotations
 
 import argparse
+import datetime
 import gc
-import importlib
 import json
 import os
 import re
@@ -25,7 +25,9 @@ import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -47,7 +49,8 @@ CELLS = {
 }
 PROTOTYPE = {size: ms / 1e3 for size, ms in zip(SIZES, (2.0, 18, 99, 38, 318))}  # what NumPy alone took it
 KERNELS = "SKYLAKEX"  # OpenBLAS's for processors with AVX-512
-VARIANTS = {"numba, " + KERNELS: ("numba", {"OPENBLAS_CORETYPE": KERNELS})}
+OTHER = f"numba, {KERNELS}"
+VARIANTS = {OTHER: ("numba", {"OPENBLAS_CORETYPE": KERNELS})}
 
 
 def main() -> int:
@@ -86,20 +89,20 @@ def arguments() -> argparse.Namespace:
 
 
 def lstm(options: argparse.Namespace) -> tuple[str, bool]:
-    names = ["numpy", "numba", "torch", "jax", *(VARIANTS if has_avx512() else [])]
+    names = ["numpy", "numba", "torch", "jax", *([OTHER] if has_other_kernels() else [])]
     header = ["T, B, I, H", "torch.nn.LSTM", "JAX", "NumPy", "Numba", f"Numba, {KERNELS}", "Numba / JAX", "target",
               "Numba / torch", "target", "NumPy / prototype's", "target"]  # fmt: skip
     table, ok = [], True
     for size in [TINY] if options.smoke else SIZES:
         p = turns("lstm", size, ["numpy", "numba"] if options.smoke else names, options)
         ok &= right(p)
-        shown = [p[name].shown() if name in p else "" for name in ("torch", "jax", "numpy", "numba", *VARIANTS)]
+        shown = [p[name].shown() if name in p else "" for name in ("torch", "jax", "numpy", "numba", OTHER)]
         jax, old = ("≤ 1.1" if size == LAST else "≤ 0.8"), PROTOTYPE.get(size)
         against = f"{p['numpy'].median() / old:.2f}" if old and p["numpy"].rounds else ""
         ratios = [ratio(p, "numba", "jax"), jax, ratio(p, "numba", "torch"), "≤ 1.0", against, "≤ 1.1"]
         table.append([", ".join(map(str, size)), *shown, *ratios])
-        if size == LAST and [*VARIANTS][0] in p:
-            ratios = [ratio(p, [*VARIANTS][0], "jax"), "≤ 0.8", ratio(p, [*VARIANTS][0], "torch"), "≤ 1.0", "", ""]
+        if size == LAST and OTHER in p:
+            ratios = [ratio(p, OTHER, "jax"), "≤ 0.8", ratio(p, OTHER, "torch"), "≤ 1.0", "", ""]
             table.append([f"the same, {KERNELS}", *[""] * 5, *ratios])
     return titled("LSTM", "Medians; in brackets the least of all.", header, table), ok
 
@@ -161,7 +164,7 @@ def start(options: argparse.Namespace) -> tuple[str, bool]:
         times = [plain["trace"], new["trace"], new["compile"], cached["compile"]]
         table.append([CELLS[cell], *[f"{1e3 * t:.0f}" for t in times]])
     table.append(["target", "≤ 100", "≤ 100", "≤ 3000", "≤ 500"])
-    header = ["cell", "trace and generate: NumPy, ms", "Numba, ms", "Numba's compile, no cache, ms", "with the cache, ms"]
+    header = ["cell", "trace and generate: NumPy, ms", "Numba, ms", "its compile, no cache, ms", "with the cache, ms"]
     return titled("Until there is a program", "", header, table), ok
 
 
@@ -178,25 +181,17 @@ def titled(title: str, about: str, header: list[str], rows: list[list[str]]) -> 
 
 def about(command: str, options: argparse.Namespace) -> str:
     """What was run, and on what."""
-    date = __import__("datetime").date.today().isoformat()
-    names = ("numpy", "numba", "torch", "jax")
-    found = [(name, version(name)) for name in names]
-    facts = {
-        "Command": f"`{command}`", "Date": date, "Processor": f"{processor()}, {os.cpu_count()} cores",
-        "Versions": ", ".join(f"{name} {v}" for name, v in found if v),
-    }  # fmt: skip
-    return "".join(f"- {key}: {value}\n" for key, value in facts.items()) + (
-        f"\nForward and backward, float32, in ms; all gradients, that of the inputs among them. Rounds: {options.rounds}, "
-        "in turns, each\nframework in a process of its own. Ratios are of the same round: their median (the least to the "
-        "greatest).\n"
+    from tinygrad_rnn.config import config, version
+
+    here = config()
+    shown = ("Python", "NumPy", "BLAS", "its kernels", "its threads", "environment", "Numba")
+    facts = {"Command": f"`{command}`", "Date": datetime.date.today().isoformat(), "Processor": processor()}
+    facts |= {name: here[name] for name in shown} | {"PyTorch": version("torch"), "JAX": version("jax")}
+    return "".join(f"- {name}: {value}\n" for name, value in facts.items() if value is not None) + (
+        f"\nForward and backward, float32, in ms; all gradients, that of the inputs, too. Rounds: {options.rounds},"
+        "\nin turns, each framework in a process of its own. Ratios are of the same round: their median (the least to "
+        "the\ngreatest); on a busy machine, that of the least times says more.\n"
     )
-
-
-def version(name: str) -> str:
-    try:
-        return importlib.import_module("importlib.metadata").version(name)
-    except ModuleNotFoundError:
-        return ""
 
 
 def replace_section(path: Path, title: str, text: str) -> None:
@@ -204,10 +199,8 @@ def replace_section(path: Path, title: str, text: str) -> None:
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     section = re.compile(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     new = f"{title}\n\n{text.rstrip()}\n"
-    if section.search(before):
-        after = section.sub(lambda _: new + "\n", before)
-    else:
-        after = f"{before.rstrip()}\n\n{new}"
+    there = section.search(before)
+    after = section.sub(lambda _: new + "\n", before) if there else f"{before.rstrip()}\n\n{new}"
     path.write_text(after.rstrip() + "\n", encoding="utf-8")
 
 
@@ -231,7 +224,7 @@ class Process(Worker):
 
 @dataclass
 class Participant:
-    """A framework, or a mode of ours, with a cell of a size. ``rounds`` are its figures; ``failed``: why there are none."""
+    """A framework, or a mode of ours, with a cell of a size. ``rounds`` are its figures; ``failed`` says why not."""
 
     name: str
     cell: str
@@ -289,11 +282,12 @@ def turns(cell: str, size: tuple, names: Iterable[str], options: argparse.Namesp
 
 
 def ratio(p: dict[str, Participant], ours: str, theirs: str) -> str:
-    """Of the same rounds: the median, the least and the greatest."""
+    """Of the same rounds: the median, the least and the greatest; and that of the least times of all."""
     if ours not in p or theirs not in p or not (p[ours].rounds and p[theirs].rounds):
         return ""
     found = sorted(a["median"] / b["median"] for a, b in zip(p[ours].rounds, p[theirs].rounds))
-    return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
+    least = min(r["least"] for r in p[ours].rounds) / min(r["least"] for r in p[theirs].rounds)
+    return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f}); {least:.2f}"
 
 
 def right(p: dict[str, Participant]) -> bool:
@@ -305,11 +299,11 @@ def right(p: dict[str, Participant]) -> bool:
     return all(not x.failed or x.failed == "not installed" for x in ours)
 
 
-def has_avx512() -> bool:
-    try:
-        return "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return False
+def has_other_kernels() -> bool:
+    """Whether the processor has AVX-512, and NumPy's BLAS does not use it."""
+    from tinygrad_rnn.config import config, has_avx512
+
+    return has_avx512() and config()["its kernels"] in ("Haswell", "Zen")
 
 
 # In their processes ---------------------------------------------------------------------------------------------------
@@ -317,8 +311,6 @@ def has_avx512() -> bool:
 
 def serve(name: str) -> None:
     """Say that there is somebody; then answer one task after the other, a JSON line each."""
-    from contextlib import redirect_stdout
-
     answers, made = sys.stdout, {}
     with redirect_stdout(sys.stderr):
         print(json.dumps({"name": name} if installed(name) else {"failed": "not installed"}), file=answers, flush=True)
@@ -333,8 +325,6 @@ def serve(name: str) -> None:
 
 
 def installed(name: str) -> bool:
-    from importlib.util import find_spec
-
     return name in ("tape", "numpy") or find_spec(name) is not None
 
 
@@ -406,7 +396,7 @@ TASKS = {task.__name__: task for task in (check, time, peak, first)}
 def arrays_of(gradients: Iterable[Any]) -> list:
     import numpy as np
 
-    return [np.asarray(getattr(g, "data", g) if type(g).__module__.startswith("tinygrad_rnn") else g) for g in gradients]
+    return [np.asarray(g.numpy() if hasattr(g, "numpy") else g) for g in gradients]
 
 
 def given(cell: str, size: tuple, dtype: Any) -> tuple:

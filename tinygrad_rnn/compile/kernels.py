@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .graph import Value, called
-from .loops import AFTER, BEFORE, WITHIN, Loop, Place
+from .loops import AFTER, BEFORE, WITHIN, Loop, Place, base
 from .source import NumPySource
 
 SCALAR = {
@@ -39,6 +39,7 @@ class FusedLoop(Loop):
     """A loop whose elementwise work is done by kernels: they do that of before and after it, too, on the way."""
 
     def arrange(self) -> None:
+        super().arrange()
         for v in reversed(self.values):
             inside = [self.parts[u] == WITHIN and self.is_fusible(u) for u in self.readers(v)]
             if self.parts[v] == BEFORE and self.is_fusible(v) and not self._is_kept(v) and inside and all(inside):
@@ -101,8 +102,18 @@ class FusedLoop(Loop):
         return 0 if direct else 1
 
     def has_read(self, v: Value, before: Value, after: Value) -> bool:
+        if after not in self.level:
+            return super().has_read(v, before, after)
+        if self.is_joined(after):
+            return all(self.has_read(v, before, a) for a in after.args)
         first, then = (self.level[v], self.is_fusible(v)), (self.level[after], self.is_fusible(after))
-        return first < then or (first == then and then[1] and v.shape == after.shape and before in v.args)
+        return first < then or (first == then and then[1] and v.shape == after.shape and self._in_columns(v, before))
+
+    def _in_columns(self, v: Value, u: Value) -> bool:
+        """Whether a kernel that computes v reads u in whole columns: what it writes at j, it has read at j."""
+        read = [a for a in v.inputs if base(a) is u]
+        width = v.shape[-1]
+        return all(a is u or (a.op == "slice" and a.args[0] is u and a.options["start"] % width == 0) for a in read)
 
     # How a kernel reads a value
 
@@ -112,7 +123,8 @@ class FusedLoop(Loop):
             return v, index
         x, index = v.args[0], [*index]
         if v.op == "slice" and v.options["axis"] == -1:
-            index[-1] = f"{index[-1]} + {v.options['start']}" if v.options["start"] else index[-1]
+            column, _, more = index[-1].partition(" + ")
+            index[-1] = f"{column} + {int(more or 0) + v.options['start']}"
         elif v.op == "broadcast":
             index = ["0" if n == 1 else i for i, n in zip(index[v.ndim - x.ndim :], x.shape)]
         elif v.op == "reshape" and [n for n in v.shape if n != 1] == [n for n in x.shape if n != 1]:
@@ -131,11 +143,14 @@ class NumbaSource(NumPySource):
     loop: FusedLoop
 
     def __init__(self, loop: FusedLoop, name: str):
-        self.name, self.loop, self.kernels, self.steps = name, loop, [], []  # a step: what it is, and its text
+        self.kernels, self.steps = [], []  # a step: what it is, and its text
+        super().__init__(loop, name)
+
+    def write_loop(self) -> None:
+        loop = self.loop
         inner = [v for v in loop.values if v in loop.level and v.kind != "view"]
         for v in inner:
             self.place(v)
-        super().__init__(loop, name)
         for level in range(max(loop.level.values(), default=-1) + 1):
             here = [v for v in inner if loop.level[v] == level and not loop.is_joined(v)]
             for v in here:
@@ -163,9 +178,6 @@ class NumbaSource(NumPySource):
     def looped(self) -> list[str]:
         return [self.whole] if self.whole else super().looped()
 
-    def computed(self, v: Value) -> list[str]:
-        return [] if v in self.loop.level else super().computed(v)
-
     def place(self, v: Value) -> None:
         """An array for a value, if one is needed: for later, or for another kernel, or a product."""
         loop = self.loop
@@ -176,7 +188,9 @@ class NumbaSource(NumPySource):
         local = loop.is_fusible(v) and all(
             loop.is_fusible(u) and loop.level[u] == loop.level[v] and v in u.args and u.shape == v.shape for u in same
         )
-        if outside or not local:
+        if outside and (home := loop.moved_in(v)):
+            loop.places[v] = home
+        elif outside or not local:
             loop.buffer(v, timed=outside)
 
     def step(self, v: Value) -> list[tuple[str, str]]:
@@ -225,7 +239,7 @@ class Kernel:
         self.name, self.loop, self.group = name, loop, group
         self.shape = group[0].shape
         self.arrays: dict[str, None] = {}
-        self.rows: dict[tuple, str] = {}  # what is read of each row, or written
+        self.rows: dict[str, str] = {}  # what is read of each row, or written
         self.loads: list[str] = []
         self.sizes: dict[str, str] = {}
         self.taken: set[str] = {"t", "n", "j", "size", "rows", "real", "zero", "tanh", "sigmoid", "np"}
@@ -326,10 +340,10 @@ class Kernel:
         return [f"{start}:{stop}"]
 
     def _row(self, text: str, v: Value, store: bool) -> str:
-        if (text, store) not in self.rows:
-            self.rows[text, store] = self._fresh(called(v) + ("_to" if store else "_at"))
-            self.loads.append(f"{self.rows[text, store]} = {text}")
-        return self.rows[text, store]
+        if text not in self.rows:  # one view of a row, be it read or written: so that it can be seen to be the same
+            self.rows[text] = self._fresh(called(v) + ("_to" if store else "_at"))
+            self.loads.append(f"{self.rows[text]} = {text}")
+        return self.rows[text]
 
     def _fresh(self, name: str) -> str:
         names = itertools.chain([name], (f"{name}{n}" for n in itertools.count(2)))

@@ -58,9 +58,24 @@ class Place:
         return f"[..., {self.cut[0]}:{self.cut[1]}]" if self.cut else ""
 
 
+def base(v: Value) -> Value:
+    """The value that v is a view of."""
+    while v.kind == "view":
+        v = v.args[0]
+    return v
+
+
 def given(v: Value, name: str, timed: bool = True) -> Place:
     """The place of a value that is an argument of a program."""
     return Place(name, v.shape, v.dtype, "t" if timed else None)
+
+
+@dataclass
+class Room:
+    """An array of all times, and who lives in it: values, each in a part of the last axis."""
+
+    place: Place
+    tenants: list[tuple[tuple[int, int], Value]]
 
 
 @dataclass
@@ -81,19 +96,24 @@ class Loop:
         places: where the values are that are given.
         carries: what is carried over: pairs, before and after a step.
         last: of the values before, those whose last value is wanted. Others are left out, if nothing depends on them.
-        results: what is wanted of each time.
+        results: what is wanted of each time, and given away.
+        saved: what is kept of each time, for the other direction.
         totals: what is wanted of all time.
+        rooms: arrays that are given, and may be overwritten where nobody reads them any more.
         reverse: whether time runs backwards.
     """
 
     def __init__(
         self, direction: Direction, places: dict[Value, Place], carries: Sequence[tuple[Value, Value]],
-        last: Sequence[Value], results: Sequence[Value], totals: Sequence[Value], reverse: bool,
+        last: Sequence[Value], results: Sequence[Value], saved: Sequence[Value], totals: Sequence[Value],
+        rooms: dict[str, Room], reverse: bool,
     ):  # fmt: skip
         self.direction, self.places, self.reverse = direction, dict(places), reverse
-        self.results, self.totals, self.given = list(results), list(totals), set(places)
+        self.results, self.totals, self.given = [*results, *saved], list(totals), set(places)
+        self.given_away = {base(v) for v in results}
         self.buffers: dict[str, Place] = {}
-        self.taken = {place.array for place in places.values()} | RESERVED
+        self.rooms, self.homes = rooms, dict[str, Place]()  # and the place of an array that is a part of another one
+        self.taken = {place.array for place in places.values()} | RESERVED | {*rooms}
         pairs = self._needed(carries, last)
         self.after = {after for _, after in pairs}
         self.values = self._in_order(pairs)
@@ -171,7 +191,39 @@ class Loop:
         """A new array for a value."""
         name = self.fresh(name or called(v))
         self.places[v] = self.buffers[name] = given(v, name, timed)
+        if timed and v.ndim and v not in self.given_away:
+            self.rooms[name] = Room(self.places[v], [((0, v.shape[-1]), v)])
         return self.places[v]
+
+    def moved_in(self, v: Value) -> Place | None:
+        """A part of an array that is there already, and that nobody reads any more when v is written."""
+        if v in self.given_away or not (v.kind == "elementwise" or (v.op == "concat" and v.options["axis"] == -1)):
+            return None
+        for room in self.rooms.values():
+            shape, width = room.place.shape, v.shape[-1:]
+            if v.dtype != room.place.dtype or shape[:-1] != v.shape[:-1] or not width or not width[0]:
+                continue
+            for start in range(0, shape[-1] - width[0] + 1, width[0]):
+                stop = start + width[0]
+                tenants = [(cut, u) for cut, u in room.tenants if cut[0] < stop and start < cut[1]]
+                if all(self.is_done_with(u, v) for _, u in tenants):
+                    leaving = [t for t in tenants if start <= t[0][0] and t[0][1] <= stop]
+                    room.tenants = [*[t for t in room.tenants if t not in leaving], ((start, stop), v)]
+                    return room.place if (start, stop) == (0, shape[-1]) else room.place.sliced(start, stop)
+        return None
+
+    def is_done_with(self, u: Value, v: Value) -> bool:
+        """Whether nobody reads u any more when v is written (at the same time)."""
+        if u in self.results or u in self.after or u in self.totals:
+            return False
+        for r in self.readers(u):
+            if self.parts[r] == self.parts[v]:
+                read = self.has_read(r, u, v)
+            else:
+                read = self.parts[r] < self.parts[v]
+            if not read:
+                return False
+        return True
 
     def named(self, v: Value, timed: bool = False) -> Place:
         """A name for a value that is not written into an array made before."""
@@ -198,7 +250,7 @@ class Loop:
 
     def readers(self, v: Value) -> list[Value]:
         """What reads a value, itself or a view of it."""
-        return [r for u in self.users[v] for r in ([u, *self.readers(u)] if u.kind == "view" else [u])]
+        return [r for u in self.users[v] for r in (self.readers(u) if u.kind == "view" else [u])]
 
     def where(self, v: Value) -> Place | None:
         """Where a value is, if that is an array, or a part of the last axis of one."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from .graph import OWN, Value, padded, reach
 from .kernels import FusedLoop, NumbaSource
-from .loops import RESERVED, Loop, Place, given
+from .loops import RESERVED, Loop, Place, Room, given
 from .numba_module import has_product, module_of, source_of
 from .passes import FOR_KERNELS, PASSES, Direction, directions, gradient_carries
 from .source import NumPySource
@@ -46,22 +46,30 @@ class Program:
         saved = self._saved(forward, [*results, *totals, *[after for _, after in gradient_carries(d)]])
         kind, source = (Loop, NumPySource) if backend == "numpy" else (FusedLoop, NumbaSource)
 
-        self.forward = kind(forward, inputs, [*zip(d.state, d.new_state)], d.state, [*d.outs, *saved], [], False)
+        self.forward = kind(forward, inputs, [*zip(d.state, d.new_state)], d.state, d.outs, saved, [], {}, False)
         there = source(self.forward, "forward")
         kept = {v: self.forward.where(v) for v in saved}
         self.g_outs = {v: given(v, self.forward.fresh(v.name)) for v in d.g_outs}
+        rooms = {
+            name: Room(room.place, [(cut, v) for cut, v in room.tenants if v in kept])
+            for name, room in self.forward.rooms.items()
+        }
         known = {**inputs, **kept, **self.g_outs}
-        self.backward = kind(backward, known, gradient_carries(d), wanted, results, totals, True)
+        self.backward = kind(backward, known, gradient_carries(d), wanted, results, [], totals, rooms, True)
         back = source(self.backward, "backward")
 
-        read = [place.array for v, place in known.items() if v in self.backward.values]
+        places = {**known, **self.backward.places}
+        read = [place.array for v, place in places.items() if v in self.backward.values]
+        read = [name for name in read if name in self.forward.buffers or name in {p.array for p in known.values()}]
         self.kept = [name for name in dict.fromkeys(read) if name in self.forward.buffers]
         self.arguments = {
             "forward": [*dict.fromkeys([*[p.array for p in inputs.values()], *self.forward.buffers])],
             "backward": [*dict.fromkeys([*read, *self.backward.buffers])],
         }
-        self.given_away = {place.array for v in d.outs if (place := self._base(self.forward, v))}
-        self.given_away_back = {place.array for v in results if (place := self._base(self.backward, v))}
+        self.given_away = {self.forward.places[v].array for v in self.forward.given_away if v in self.forward.places}
+        self.given_away_back = {
+            self.backward.places[v].array for v in self.backward.given_away if v in self.backward.places
+        }
         space = {"np": np, "padded": padded, **ELEMENTWISE, **there.functions, **back.functions}
         self.kernel_source = None
         if backend == "numba":
@@ -72,7 +80,14 @@ class Program:
         self.forward_source = there.text(self.arguments["forward"], [*map(there.result, d.outs), *there_ends])
         returned = [*map(back.result, results), *back_ends, *map(back.read, totals)]
         self.backward_source = back.text(self.arguments["backward"], returned)
-        fixed = {carry.array for loop in (self.forward, self.backward) for carry in loop.carries}
+        lived_in = [home.array for loop in (self.forward, self.backward) for home in loop.homes.values()]
+        self.consumes = any(
+            room.place.array not in self.backward.buffers and any(v not in kept for _, v in room.tenants)
+            for room in rooms.values()
+        )
+        fixed = {*lived_in, *self.forward.homes, *self.backward.homes}
+        fixed |= {name for name, room in {**self.forward.rooms, **rooms}.items() if len(room.tenants) > 1}
+        fixed |= {carry.array for loop in (self.forward, self.backward) for carry in loop.carries}
         self.shared = {
             self.forward: self._shared(self.forward, self.forward_source, {*fixed, *self.kept, *self.given_away}),
             self.backward: self._shared(self.backward, self.backward_source, {*fixed, *self.given_away_back}),
@@ -96,12 +111,6 @@ class Program:
         """The values of the forward loop that the backward loop needs."""
         stops = {v for v in forward.values if forward.rank(v) and v.kind != "view"}
         return [v for v in reach(roots, stops) if v in stops and v not in self.d.inputs]
-
-    def _base(self, loop: Loop, v: Value) -> Place | None:
-        """The array that a value is in, or is a view of."""
-        while v not in loop.places and v.kind == "view":
-            v = v.args[0]
-        return loop.places.get(v)
 
     # Running
 
@@ -168,6 +177,10 @@ class Program:
     def _provide(self, arrays: dict, loop: Loop, time: int, pool: dict, given_away: set) -> None:
         """Arrays to write into: those of the pool, or new ones; always new ones for what is given away."""
         for name, place in loop.buffers.items():
+            if home := loop.homes.get(name):
+                start, stop = home.cut or (0, None)
+                arrays[name] = arrays[home.array][..., start:stop]
+                continue
             owner = loop.reverse, self.shared[loop].get(name, name)
             array = pool.get(owner) if name not in given_away else None
             if array is None or (place.time and len(array) != time + place.more):

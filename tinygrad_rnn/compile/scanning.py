@@ -21,11 +21,13 @@ from ..arrays import has_gradient
 from ..debug import PACKAGE
 from ..errors import described
 from ..modes import is_recording
-from ..nn.recurrent import drawn_from, masked, name_of, restarted, unrolled
+from ..nn.recurrent import masked, name_of, prepared, restarted, unrolled
 from ..ops import at, concatenate, flip, getitem, reshape
-from ..ops.checkpoint import Derivative, Run
+from ..ops.checkpoint import Derivative, Run, set_states
+from ..ops.checkpoint import states as draws_of
 from ..recording import primitive
 from ..tensor import Tensor, bare
+from .numba_module import has_numba
 from .program import Program
 from .surroundings import Surroundings
 from .trace import Trace, derive
@@ -84,35 +86,68 @@ def by_program(
     cell: Any, xs: Any, state: Any, mask: Any, reset: Any, states: bool, pad_value: float, backend: str
 ) -> tuple:
     """A scan over all of xs, first to last."""
-    around = Surroundings(cell)
     parts, rebuild = trees.flatten(state)
-    arrays = [*map(bare, [xs, *parts])]
-    for x in arrays:
-        if not isinstance(x, np.ndarray):
-            raise Untraceable(f"{described(x)} is no array in the host's memory, and programs are for these")
     wants = [isinstance(x, Tensor) and x.requires_grad and is_recording() for x in [xs, *parts]]
-    key = (
-        around.key, [(a.shape, a.dtype) for a in arrays[1:]], arrays[0].shape[1:], arrays[0].dtype, wants, states,
-        backend, mask is None, reset is None, pad_value, rebuild([0] * len(parts)),
-    )  # fmt: skip
-    make = partial(made, cell, around, arrays, rebuild, mask, reset, wants, states, pad_value, backend)
-    entry = found(repr(key[1:]), around.key, make)
-    others = [f for f in (mask, reset) if f is not None]
-    scan = Scan(entry, around, cell, arrays, others, wants, rebuild, (mask, reset, states, pad_value))
-    outs = scan.noted([xs, *parts])
+    entry, around = entry_for(cell, xs, state, mask, reset, states, pad_value, backend, wants)
+    outs = Scan(entry, around, cell, mask, reset, states, pad_value, wants, rebuild).noted([xs, *parts])
     n = len(entry.program.d.outs)
     last = rebuild(outs[n:])
     return (outs[0], last, rebuild(outs[1:n])) if states else (outs[0], last)
 
 
-def found(shape: str, around: Any, make: Callable[[], Entry]) -> Entry:
-    """The program for a key, from among those that were made; or why there is none."""
-    key = shape, around
+def program_of(
+    cell: Any, xs: Any, state: Any = None, *, lengths: Any = None, mask: Any = None, reset: Any = None,
+    states: bool = False, pad_value: float = 0, backend: str | None = None,
+) -> Program:  # fmt: skip
+    """The program that a compiled :func:`~tinygrad_rnn.nn.scan` of these arguments runs, with all gradients: to read.
+
+    Raises:
+        Untraceable: there can be none; says why.
+
+    >>> from tinygrad_rnn import nn
+    >>> program = program_of(nn.RNNCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32), backend="numpy")
+    >>> print(program.backward_source)
+    def backward(T, weight_ih, weight_hh, x, h, g_h, dh_next, times, minus, dh, dnet, dx):
+        # weight_ih: 4×3, weight_hh: 4×4, x: T×2×3, h: (T+1)×2×4, g_h: T×2×4, dh_next: 2×4, times: T×2×4, minus: T×2×4,
+        # dh: 2×4, dnet: T×2×4, dx: T×2×3
+        np.multiply(h[1:], h[1:], out=times)
+        np.subtract(1.0, times, out=minus)
+        for t in reversed(range(T)):
+            np.add(g_h[t], dh_next, out=dh)
+            np.multiply(minus[t], dh, out=dnet[t])
+            np.matmul(dnet[t], weight_hh, out=dh_next)
+        np.matmul(dnet.reshape(-1, 4), weight_ih, out=dx.reshape(-1, 3))
+        dweight_ih = dnet.reshape(-1, 4).T @ x.reshape(-1, 3)
+        dweight_hh = dnet.reshape(-1, 4).T @ h[:-1].reshape(-1, 4)
+        dbias_ih = dnet.sum(axis=(0, -2))
+        return dx, dh_next, dweight_ih, dweight_hh, dbias_ih, dbias_ih
+    <BLANKLINE>
+    """
+    cell, xs, state, mask, reset = prepared(cell, xs, state, lengths, mask, reset)
+    wants = [has_gradient(bare(x).dtype) for x in [xs, *trees.flatten(state)[0]]]
+    backend = backend or ("numba" if has_numba() else "numpy")
+    return entry_for(cell, xs, state, mask, reset, states, pad_value, backend, wants)[0].program
+
+
+def entry_for(
+    cell: Any, xs: Any, state: Any, mask: Any, reset: Any, states: bool, pad_value: float, backend: str, wants: list
+) -> tuple[Entry, Surroundings]:
+    """The program for a scan, from among those that were made, or a new one; and the surroundings of its step."""
+    around = Surroundings(cell)
+    parts, rebuild = trees.flatten(state)
+    x, *arrays = map(bare, [xs, *parts])
+    for a in (x, *arrays):
+        if not isinstance(a, np.ndarray):
+            raise Untraceable(f"{described(a)} is no array in the host's memory, and programs are for these")
+    form = repr(rebuild(range(len(parts)))), *[(a.shape, a.dtype) for a in arrays]
+    options = states, backend, mask is None, reset is None, type(pad_value), repr(pad_value)
+    key = around.key, x.shape[1:], x.dtype, form, *wants, *options
     with LOCK:
         entry = PROGRAMS.get(key)
         if entry is None:
             try:
-                entry = make()
+                one = np.broadcast_to(np.zeros((), x.dtype), x.shape[1:])
+                entry = made(cell, around, one, rebuild(arrays), mask, reset, wants, states, pad_value, backend)
             except Untraceable as reason:
                 entry = Untraceable(f"{reason}{line_of(reason)}")
             PROGRAMS[key] = entry
@@ -121,7 +156,7 @@ def found(shape: str, around: Any, make: Callable[[], Entry]) -> Entry:
         PROGRAMS.move_to_end(key)
     if isinstance(entry, Untraceable):
         raise Untraceable(*entry.args)
-    return entry
+    return entry, around
 
 
 def line_of(error: Exception) -> str:
@@ -132,13 +167,13 @@ def line_of(error: Exception) -> str:
 
 
 def made(
-    cell: Any, around: Surroundings, arrays: list, rebuild: Callable, mask: Any, reset: Any, wants: list,
-    states: bool, pad_value: float, backend: str,
+    cell: Any, around: Surroundings, x: Any, state: Any, mask: Any, reset: Any, wants: list, states: bool,
+    pad_value: float, backend: str,
 ) -> Entry:  # fmt: skip
-    """A new program."""
-    x = arrays[0]
-    one = np.broadcast_to(np.zeros((), x.dtype), x.shape[1:])
+    """A new program, for an x of one time, a state, and rows of a mask and of resets, like these."""
     rows = {name: f[0] for name, f in (("mask", mask), ("reset", reset)) if f is not None}
+
+    like = x
 
     def wrapped(cell: Any) -> Callable:
         def step(x: Any, state: Any, *rows: Any) -> tuple:
@@ -146,13 +181,12 @@ def made(
             if mask is not None:
                 run = masked(run, iter([rows.pop(0)]), name_of(cell), pad_value)
             if reset is not None:
-                run = restarted(run, iter([rows.pop(0)]), partial(undrawn, cell, one, bare(x).notes), name_of(cell))
+                run = restarted(run, iter([rows.pop(0)]), partial(undrawn, cell, like, bare(x).notes), name_of(cell))
             return cell.checked(run(x, state), state)
 
         return step
 
-    state = rebuild(arrays[1:])
-    d, trace = derive(cell, around, one, rows, state, wants[0], states, wrapped)
+    d, trace = derive(cell, around, x, rows, state, wants[0], states, wrapped)
     return Entry(Program(d, wants, backend), trace)
 
 
@@ -166,34 +200,37 @@ def undrawn(cell: Any, x: Any, trace: Trace) -> Any:
 
 
 class Scan:
-    """One run of a program: what it was given, and the arrays that its backward pass needs."""
+    """One run of a program: what it is given, and the arrays that its backward pass needs."""
 
     def __init__(
-        self, entry: Entry, around: Surroundings, cell: Any, arrays: list, others: list, wants: list, rebuild: Callable,
-        options: tuple,
+        self, entry: Entry, around: Surroundings, cell: Any, mask: Any, reset: Any, states: bool, pad_value: float,
+        wants: list, rebuild: Callable,
     ):  # fmt: skip
-        self.entry, self.around, self.cell, self.rebuild, self.options = entry, around, cell, rebuild, options
-        self.arrays, self.others, self.wants = arrays, others, wants
-        self.weights = [bare(around.parts[i]) for i in entry.parts] + entry.constants
+        self.entry, self.around, self.cell, self.mask, self.reset = entry, around, cell, mask, reset
+        self.options = {"states": states, "pad_value": pad_value, "compiled": False}
+        self.wants, self.rebuild = wants, rebuild
         self.tensors = [around.parts[i] for i in entry.parts]
         self.kept: dict | None = None
         self.pool: dict | None = None
 
     def noted(self, given: list) -> list:
         """The outputs and the last state, as tensors, with an entry on the tape for all."""
+        self.arrays = [*map(bare, given)]
         trained = [i for i in self.entry.wanted if is_recording()]
         inputs = [x for x, wanted in zip(given, self.wants) if wanted] + [self.tensors[i] for i in trained]
         if not inputs:
             return [Tensor(a) for a in self.forward()]
         closed = [None] * sum(self.wants) + [self.tensors[i] for i in trained]
-        self.run = Run(self.again, name_of(self.cell), closed, drawn_from(self.cell))
+        self.run = Run(self.again, name_of(self.cell), closed, self.around.generators())
         return [*scan(*inputs, run=self)]
 
     def forward(self) -> list:
-        entry = self.entry
-        self.pool = entry.pools.pop() if entry.pools else {}
-        xs = [self.arrays[0], *self.others, *self._drawn()]
-        outs, last, self.kept = entry.program.forward_pass(xs, self.arrays[1:], self.weights, self.pool)
+        entry, rows = self.entry, [f for f in (self.mask, self.reset) if f is not None]
+        if self.pool is None:
+            self.pool = entry.pools.pop() if entry.pools else {}
+        weights = [*map(bare, self.tensors), *entry.constants]
+        xs = [self.arrays[0], *rows, *self._drawn()]
+        outs, last, self.kept = entry.program.forward_pass(xs, self.arrays[1:], weights, self.pool)
         return [*outs, *last]
 
     def _drawn(self) -> list:
@@ -208,8 +245,14 @@ class Scan:
 
     def backward(self, gs: Sequence) -> list:
         """The gradients of what was given and wants one."""
-        n = len(self.entry.program.d.outs)
-        g_x, g_state, g_weights = self.entry.program.backward_pass(self.kept, [*gs[:n]], [*gs[n:]], self.pool)
+        n, program = len(self.entry.program.d.outs), self.entry.program
+        if self.kept is None:  # the last backward pass has written over what it was given
+            now = draws_of(self.run.generators)
+            set_states(self.run.generators, self.run.draws)
+            self.forward()
+            set_states(self.run.generators, now)
+        kept, self.kept = self.kept, None if program.consumes else self.kept
+        g_x, g_state, g_weights = program.backward_pass(kept, [*gs[:n]], [*gs[n:]], self.pool)
         wanted = [g for g, wants in zip([g_x, *g_state], self.wants) if wants]
         return [*wanted, *g_weights]
 
@@ -217,10 +260,7 @@ class Scan:
         """The same by the tape: from the tensors that stand for x and the state."""
         given = iter(tensors)
         xs, *parts = [next(given) if wants else a for a, wants in zip(self.arrays, self.wants)]
-        mask, reset, states, pad_value = self.options
-        ys, last, *every = unrolled(
-            self.cell, xs, self.rebuild(parts), mask, reset, states=states, pad_value=pad_value, compiled=False
-        )
+        ys, last, *every = unrolled(self.cell, xs, self.rebuild(parts), self.mask, self.reset, **self.options)
         return [y for y in trees.flatten([ys, *every, last])[0] if has_gradient(y.dtype)]
 
     def __del__(self) -> None:

@@ -22,16 +22,26 @@ class NumPySource:
         self.loop, self.name = loop, name
         self.lines: list[list[str]] = [[] for _ in range(5)]
         self.functions: dict[str, Callable] = {}
+        self.write(ALWAYS, BEFORE)
+        self.write_loop()
+        self.write(AFTER, TOTAL)
+
+    def write(self, *parts: int) -> None:
         for v in self.loop.values:
-            if v not in loop.given and v not in loop.carried:
-                self.lines[loop.parts[v]] += self.computed(v)
+            if self.loop.parts[v] in parts and v not in self.loop.given and v not in self.loop.carried:
+                self.lines[self.loop.parts[v]] += self.computed(v)
+
+    def write_loop(self) -> None:
+        self.write(WITHIN)
 
     def text(self, arguments: list[str], returned: list[str]) -> str:
         """The source of a function."""
         parts = [self.lines[ALWAYS], self.lines[BEFORE], self.looped(), self.lines[AFTER], self.lines[TOTAL]]
         head = f"def {self.name}({', '.join(['T', *arguments])}):"
         head = textwrap.wrap(head, 116, subsequent_indent="        ")
-        about = [f"# {line}".replace("\u00a0", " ") for line in textwrap.wrap(", ".join(map(self.about, arguments)), 110)]
+        about = [
+            f"# {line}".replace("\u00a0", " ") for line in textwrap.wrap(", ".join(map(self.about, arguments)), 110)
+        ]
         body = [*about, *[line for part in parts for line in part], f"return {', '.join(returned)}"]
         return "\n".join([*head, *["    " + line for line in body]]) + "\n"
 
@@ -65,7 +75,12 @@ class NumPySource:
             text = self.read(v)
             return [f"{loop.named(v, timed=True).array} = {text}"]
         if v not in loop.places:
-            loop.buffer(v, timed=part != WITHIN or loop.is_wanted_outside(v))
+            timed = part != WITHIN or loop.is_wanted_outside(v)
+            home = loop.moved_in(v) if timed else None
+            place = loop.buffer(v, timed)
+            if home:
+                loop.homes[place.array] = home
+                del loop.rooms[place.array]
         if part == WITHIN:
             return self.statements(v, all_times=False)
         statements = self.statements(v, all_times=True)

@@ -41,6 +41,9 @@ class Surroundings:
         self.seen: dict[int, int] = {}
         self.key = self._key(step, "", in_function=False)
 
+    def generators(self) -> list[np.random.Generator]:
+        return [part for part in self.parts if isinstance(part, np.random.Generator)]
+
     def _key(self, x: Any, name: str, in_function: bool) -> Any:
         """What x must be like, for a program to be right for it; its tensors, arrays and generators are added."""
         if isinstance(x, PLAIN):

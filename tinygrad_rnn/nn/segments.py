@@ -55,7 +55,8 @@ def checkpointed(
         memory: instead, how many bytes may be taken by what is kept until a backward pass has ended: states, and tape.
             Segments are made as long as it allows, and the last one keeps its tape: so as few steps as possible are
             computed again; none, if all of the tape is within it. (Not counted are inputs and outputs, their
-            gradients, those of the parameters, and what one operation needs. Python's own objects are, roughly.)
+            gradients, those of the parameters, and what one operation needs. Python's own objects are, roughly.) Then
+            the steps are on the tape, the bytes of which are known, and not compiled.
         parameters: the leaves that the cell uses; by default those of the module. See :func:`checkpoint`.
         generators: those that the cell draws from; by default, see above.
 
@@ -73,11 +74,17 @@ def checkpointed(
     """
     if every is not None and memory is not None:
         raise ValueError("every, memory: expected one of them, got both: memory says how long a segment is")
+    if memory is not None and compiled not in ("auto", False):
+        raise ValueError(f"memory, compiled: expected one of them, got both, compiled={compiled!r}: what is known is "
+                         "how many bytes the tape takes")  # fmt: skip
+    from .. import compile  # which knows cells: it is asked for when it is needed
+
     options = {"lengths": lengths, "mask": mask, "reset": reset, "reverse": reverse}
     time, module = getattr(xs, "shape", ())[:1], cell if isinstance(cell, Module) else Module()
     if time in ((), (0,)):  # nothing to be cut
         return scan(cell, xs, state, **options, states=states, pad_value=pad_value, compiled=compiled)
     (time,), every, pad_value = time, every if every is None else whole("every", every, 1), number(pad_value)
+    memory = memory if memory is None else whole("memory", memory, 1)
     parameters = [*(module.parameters() if parameters is None else parameters)]
     generators = [*(drawn_from(module) if generators is None else generators)]
     run, xs, state, mask, reset = prepared(cell, xs, state, **options)
@@ -88,7 +95,8 @@ def checkpointed(
 
     def loop(xs: Any, state: Any, mask: Any, reset: Any, home: Any, shown: dict | None = None) -> tuple:
         cell = run if home is None else Function(run.function, home)
-        with unseen(generators) if idle(xs, state, mask, reset) else nullcontext():  # the whole scan skips these steps
+        skipped = unseen(generators) if idle(xs, state, mask, reset) else nullcontext()  # as the whole scan skips them
+        with skipped, nullcontext() if memory is None else compile.compiled(False):
             made = {"states": states, "pad_value": pad_value, "compiled": compiled}
             return unrolled(cell, xs, state, mask, reset, **made, shown=shown)
 
