@@ -1193,6 +1193,12 @@ def test_forward_mode_of_a_function():
         rtrl(step, xs, error)
 
 
+def test_lengths_of_one_sequence_without_an_axis_of_the_batch():
+    for run in (nn.GRU(I, H, rng=0, dtype=np.float64), SMALL["gru"]()):
+        with pytest.raises(ValueError, match=r"^lengths, mask, reset: xs has no batch axis, it is float64 \(5, 2\)$"):
+            truncated(run, draw(5, 2), errors, 3, lengths=[5])
+
+
 def test_forward_mode_of_no_sequences_and_no_steps():
     for xs in (draw(T, 0, I), draw(0, B, I)):
         cell = SMALL["gru"]()
@@ -1200,6 +1206,8 @@ def test_forward_mode_of_no_sequences_and_no_steps():
         assert all(p.grad is None or (p.grad.data == 0).all() for p in cell.parameters())
     with pytest.raises(ValueError, match="parameters: expected at least one"):
         rtrl(lambda x, h: (x, h), draw(T, 2), error, draw(2))
+    with pytest.raises(TypeError, match=r"^parameters\[0\]: expected a tensor that was not computed, got float64 "):
+        rtrl(lambda x, h: (x, h), draw(T, 2), error, draw(2), parameters=[np.ones(2)])
 
 
 @pytest.mark.parametrize("run", [lambda xs: truncated(SMALL["rnn"](), xs, errors, 1),

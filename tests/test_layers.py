@@ -466,6 +466,11 @@ def test_torchs_networks_with_learned_states():
     close(net(x)[0], plain(x, (h0, c0))[0])
     assert net.weight_hh_l1_reverse is net.layers[1]["backward"].cell.weight_hh
     assert list(layers.GRU(I, H, learned_state=True).state_dict())[-1] == "h0_l0"
+    assert net.c0_l1_reverse is net.layers[1]["backward"].first[1] and not hasattr(plain, "c0_l1_reverse")
+    for model in (net, plain):  # where it would be a weight that nothing uses
+        with pytest.raises(AttributeError, match=r"^LSTM: h0_l0: learned_state says whether there is one; to give it "
+                                                 r"other values: model\.h0_l0\.data = array$"):  # fmt: skip
+            model.h0_l0 = nn.Parameter(np.ones(H))
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -30,6 +30,7 @@ from .nn.cells import pair
 from .nn.recurrent import checked_sequence, drawn_from, flags, idle, mask_of, prepared, stepping, unseen, wrapped
 from .nn.segments import checkpointed
 from .ops import concatenate
+from .ops.checkpoint import leaves
 from .tensor import Tensor, tensor
 from .transforms import inner, pulled
 
@@ -101,7 +102,8 @@ def truncated(
     state, module = trees.map(cut_off, state), isinstance(cell, Module) and not isinstance(cell, Cell)
     second = module and getattr(cell, "batch_first", False) and data.ndim > 2
     time_first = np.swapaxes(data, 0, 1) if second else data
-    if not (lengths is None and mask is None and reset is None) and data.ndim < 2:
+    least = 3 if module or getattr(cell, "input_size", None) is not None else 2
+    if not (lengths is None and mask is None and reset is None) and data.ndim < least:
         raise ValueError(f"lengths, mask, reset: xs has no batch axis, it is {described(xs)}")
     given = {"mask": mask_of(lengths, mask, time_first, second), "reset": flags("reset", reset, time_first, second)}
     given = {name: f.T if second else f for name, f in given.items() if f is not None}
@@ -219,7 +221,7 @@ def rtrl(
     state = trees.map(cut_off, state)
     starts = [x for x in trees.flatten(state)[0] if isinstance(x, Tensor) and x.requires_grad]
     cell, *sequence = prepared(cell, checked_sequence(xs), state, lengths, mask, reset)
-    wanted = [*dict.fromkeys(p for p in (*parameters, *starts) if p.requires_grad)]
+    wanted = [*dict.fromkeys(p for p in (*leaves(parameters), *starts) if p.requires_grad)]
     if not wanted:
         raise ValueError("parameters: expected at least one leaf that requires a gradient; a function does not say "
                          "which it uses: pass them")  # fmt: skip

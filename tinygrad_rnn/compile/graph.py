@@ -102,6 +102,8 @@ class Renewed(dict):
 
 def identity(x: Any) -> Any:
     """What tells arguments apart: 0.0 is not -0.0, and 1 is not True."""
+    if isinstance(x, (tuple, list)):
+        return type(x), *map(identity, x)
     return id(x) if isinstance(x, (Value, np.ndarray)) or callable(x) else (type(x), repr(x))
 
 

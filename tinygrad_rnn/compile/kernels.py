@@ -38,6 +38,10 @@ REDUCED = {"sum": ("{} + {}", "0"), "max": (SCALAR["maximum"], "-np.inf"), "min"
 class FusedLoop(Loop):
     """A loop whose elementwise work is done by kernels: they do that of before and after it, too, on the way."""
 
+    def __init__(self, real: Any, *arguments: Any):
+        self.real = real  # the dtype of what kernels compute; what is of another one, they leave to NumPy
+        super().__init__(*arguments)
+
     def arrange(self) -> None:
         super().arrange()
         for v in reversed(self.values):
@@ -55,8 +59,9 @@ class FusedLoop(Loop):
 
     def is_fusible(self, v: Value) -> bool:
         """Whether a kernel can compute it."""
-        known = v.op in SCALAR and 1 <= v.ndim <= 2 and v.dtype.name in ("float32", "float64", "int64", "bool")
-        return known and all(self.access(a, ["0"] * a.ndim) is not None for a in v.inputs)
+        kinds = {a.dtype for a in (v, *v.inputs) if a.dtype.kind == "f"} | {self.real}
+        known = v.op in SCALAR and 1 <= v.ndim <= 2 and (v.dtype.kind == "f" or v.dtype.name in ("int64", "bool"))
+        return known and len(kinds) == 1 and all(self.access(a, ["0"] * a.ndim) is not None for a in v.inputs)
 
     def is_joined(self, v: Value) -> bool:
         """Whether kernels can write into its parts, as they compute them."""
@@ -198,7 +203,7 @@ class NumbaSource(NumPySource):
         loop = self.loop
         if v.op in REDUCED and v.options["axis"] == (-1,) and v.args[0].ndim == 2 and loop.where(v.args[0]):
             return [("kernel", self.reduction(v))]
-        if v.op == "matmul" and v.ndim == 2 and v.args[0].ndim == 2 and len({v.dtype, *[a.dtype for a in v.args]}) == 1:
+        if v.op == "matmul" and v.ndim == 2 == v.args[0].ndim and {v.dtype, *[a.dtype for a in v.args]} == {loop.real}:
             [((a, b), out)] = self.product(v, loop.places[v].at(), all_times=False)
             return [("product", f"np.matmul({a}, {b}, out={out})")]
         return [("other", text) for text in self.statements(v, all_times=False)]
@@ -320,7 +325,11 @@ class Kernel:
         if column == "j":
             where = [*time, *lead, *self._columns(place, offset)]
             return self._row(f"{place.array}_[{', '.join(where) or ':'}]", v, store) + "[j]"
-        where = [*time, *lead, *([str(offset + int(column))] if column else [])]
+        where = [
+            *time,
+            *lead,
+            *([str(offset + int(column)) if column.isdigit() else f"{column} + {offset}"] if column else []),
+        ]
         text = f"{place.array}_[{', '.join(where) or '()'}]"
         return text if store or "j" in lead else self._row(text, v, store)
 

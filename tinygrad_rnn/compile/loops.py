@@ -217,11 +217,8 @@ class Loop:
         if u in self.results or u in self.after or u in self.totals:
             return False
         for r in self.readers(u):
-            if self.parts[r] == self.parts[v]:
-                read = self.has_read(r, u, v)
-            else:
-                read = self.parts[r] < self.parts[v]
-            if not read:
+            together = self.parts[r] == self.parts[v]
+            if not (self.has_read(r, u, v) if together else self.parts[r] < self.parts[v]):
                 return False
         return True
 

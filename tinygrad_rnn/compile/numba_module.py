@@ -85,7 +85,11 @@ def product(a, b, c):
     m, k = a.shape
     n = b.shape[1]
     size = {size}
-    as_it_is = b.strides[1] == size
+    as_it_is = b.strides[1] == size and b.strides[0] >= n * size
+    if not as_it_is and (b.strides[0] != size or b.strides[1] < k * size):
+        b, as_it_is = np.ascontiguousarray(b), True
+    if a.strides[1] != size or a.strides[0] < k * size:
+        a = np.ascontiguousarray(a)
     if m == 1 and as_it_is:
         gemv(101, 112, k, n, real(1), b.ctypes.data, b.strides[0] // size, a.ctypes.data, 1, real(0), c.ctypes.data, 1)
     elif m == 1:

@@ -172,11 +172,14 @@ def side_by_side(graph: Graph, matrices: list[Value], axis: int) -> Value:
 
 
 def factor(d: Derived) -> None:
-    """``g - g * f``, as rules have it, is ``(1 - f) * g``, if g waits and f does not."""
-    rank, uses, graph = ranks(d), used(d), d.graph
+    """``g - g * f``, as rules have it, is ``(1 - f) * g``, if g waits and f does not.
+
+    Of gradients alone: of what else might be infinite, the one is not a number, and the other is.
+    """
+    rank, uses, graph, forward = ranks(d), used(d), d.graph, directions(d)[0].values
 
     def rule(v: Value, new: Renewed) -> Value | None:
-        if v.op != "subtract" or rank(v, v) < 2:
+        if v.op != "subtract" or v.dtype.kind != "f" or v in forward or rank(v, v) < 2:
             return None
         g, factors = v.args[0], flat(v.args[1], "multiply", uses)
         if g not in factors:

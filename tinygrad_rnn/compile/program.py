@@ -6,6 +6,7 @@ import itertools
 import linecache
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class Program:
         totals = [d.gradients[w] for w in self.trained]
         results = [] if self.gradient_x is None else [self.gradient_x]
         saved = self._saved(forward, [*results, *totals, *[after for _, after in gradient_carries(d)]])
-        kind, source = (Loop, NumPySource) if backend == "numpy" else (FusedLoop, NumbaSource)
+        real = real_dtype(d)
+        kind, source = (Loop, NumPySource) if backend == "numpy" else (partial(FusedLoop, real), NumbaSource)
 
         self.forward = kind(forward, inputs, [*zip(d.state, d.new_state)], d.state, d.outs, saved, [], {}, False)
         there = source(self.forward, "forward")
@@ -70,10 +72,10 @@ class Program:
         self.given_away_back = {
             self.backward.places[v].array for v in self.backward.given_away if v in self.backward.places
         }
-        space = {"np": np, "padded": padded, **ELEMENTWISE, **there.functions, **back.functions}
+        space = {"np": np, "padded": padded, **ELEMENTWISE}
         self.kernel_source = None
         if backend == "numba":
-            self.kernel_source = kernels_of(there, back, d.outs[0].dtype.name)
+            self.kernel_source = kernels_of(there, back, real.name)
             kernels = vars(module_of(self.kernel_source))
             space |= {name: kernels[name] for name in kernels if name.startswith(("forward_", "backward_"))}
         there_ends, back_ends = self.forward.ends(), self.backward.ends()
@@ -92,8 +94,8 @@ class Program:
             self.forward: self._shared(self.forward, self.forward_source, {*fixed, *self.kept, *self.given_away}),
             self.backward: self._shared(self.backward, self.backward_source, {*fixed, *self.given_away_back}),
         }
-        self.run_forward = function_of(self.forward_source, "forward", space)
-        self.run_backward = function_of(self.backward_source, "backward", space)
+        self.run_forward = function_of(self.forward_source, "forward", space | there.functions)
+        self.run_backward = function_of(self.backward_source, "backward", space | back.functions)
 
     def __repr__(self) -> str:
         return f"{self.forward_source}\n\n{self.backward_source}"
@@ -208,6 +210,12 @@ def written(function: Any) -> Any:
 
 
 ELEMENTWISE = {name: written(OWN[name]) for name in ("sigmoid", "quotient")}
+
+
+def real_dtype(d: Derived) -> np.dtype:
+    """The dtype of most of what a step computes: float32 or float64."""
+    kinds = [v.dtype for v in reach(d.roots()) if v.dtype.name in ("float32", "float64")]
+    return max(set(kinds), key=kinds.count, default=np.dtype(np.float32))
 
 
 def kernels_of(there: NumbaSource, back: NumbaSource, dtype: str) -> str:

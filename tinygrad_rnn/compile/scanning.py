@@ -89,6 +89,7 @@ def by_program(
     parts, rebuild = trees.flatten(state)
     wants = [isinstance(x, Tensor) and x.requires_grad and is_recording() for x in [xs, *parts]]
     entry, around = entry_for(cell, xs, state, mask, reset, states, pad_value, backend, wants)
+    wants[0] = entry.program.gradient_x is not None  # what no step reads has none, as on the tape
     outs = Scan(entry, around, cell, mask, reset, states, pad_value, wants, rebuild).noted([xs, *parts])
     n = len(entry.program.d.outs)
     last = rebuild(outs[n:])

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from .graph import OPERATIONS, Value
-from .loops import AFTER, ALWAYS, BEFORE, TOTAL, WITHIN, Loop
+from .loops import AFTER, ALWAYS, BEFORE, TOTAL, WITHIN, Loop, base
 
 INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
 
@@ -39,9 +39,9 @@ class NumPySource:
         parts = [self.lines[ALWAYS], self.lines[BEFORE], self.looped(), self.lines[AFTER], self.lines[TOTAL]]
         head = f"def {self.name}({', '.join(['T', *arguments])}):"
         head = textwrap.wrap(head, 116, subsequent_indent="        ")
-        about = [
-            f"# {line}".replace("\u00a0", " ") for line in textwrap.wrap(", ".join(map(self.about, arguments)), 110)
-        ]
+        about = textwrap.wrap(", ".join(map(self.about, arguments)), 110)
+        about = ["# " + line.replace("\u00a0", " ") for line in about]
+        returned = [f"({returned[0]},)"] if len(returned) == 1 else returned
         body = [*about, *[line for part in parts for line in part], f"return {', '.join(returned)}"]
         return "\n".join([*head, *["    " + line for line in body]]) + "\n"
 
@@ -91,6 +91,8 @@ class NumPySource:
         place, when = self.loop.places[v], "all" if all_times else "one"
         out = place.all() if all_times else place.at()
         target = out if "[" in out else f"{out}[...]"
+        if all_times and not any(self.loop.is_timed(a) for a in v.inputs):
+            return [f"{target} = {self.expression(v)}"]
         out = out.replace("]", ", ...]") if not (v.ndim or all_times) and place.time else out
         args = [self.read(a, when, v.ndim) for a in v.args]
         if v.op in ("where", "copy", "astype"):
@@ -179,7 +181,7 @@ class NumPySource:
     def result(self, v: Value) -> str:
         """What is returned: a value of all times, in an array of its own."""
         if self.loop.is_timed(v):
-            return self.read(v)
+            return self.read(v) + (".copy()" if base(v) in self.loop.given else "")
         return f"{self.repeated(v, self.read(v))}.copy()"
 
     def expression(self, v: Value, inner: bool = False) -> str:

@@ -6,6 +6,7 @@ anew each time, but with the same numbers, names and functions, of which the tra
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..arrays import device_of, is_array
 from ..errors import described
+from ..recording import Primitive
 from ..tensor import Tensor, bare
 from .traced import Untraceable
 
@@ -39,6 +41,7 @@ class Surroundings:
         self.parts: list[Any] = []
         self.names: list[str] = []
         self.seen: dict[int, int] = {}
+        self.alive: list[Any] = []  # so that no other object gets the id of one that was seen
         self.key = self._key(step, "", in_function=False)
 
     def generators(self) -> list[np.random.Generator]:
@@ -51,25 +54,28 @@ class Surroundings:
         if id(x) in self.seen:
             return self.seen[id(x)]
         self.seen[id(x)] = len(self.seen)
+        self.alive.append(x)
         if isinstance(x, Tensor) or is_array(x):
             self._add(x, name)
-            # A function is not copied, so what it indexes with, say, is taken as it is
-            kept = bare(x).tobytes() if in_function and not (isinstance(x, Tensor) and x.requires_grad) else None
-            return type(x), x.shape, x.dtype, device_of(bare(x)), getattr(x, "requires_grad", False), kept
+            return type(x), x.shape, x.dtype, device_of(bare(x)), getattr(x, "requires_grad", False)
         if isinstance(x, (np.random.Generator, StandIn)):
             return self._add(x, name)
         if isinstance(x, (tuple, list)):
             return type(x), *[self._key(v, joined(name, i), in_function) for i, v in enumerate(x)]
         if isinstance(x, dict):
             return type(x), *[(repr(k), self._key(v, joined(name, k), in_function)) for k, v in x.items()]
+        if isinstance(op := getattr(x, "op", None), Primitive):
+            return id(op), self._key(op.forward, name, in_function), *map(id, op.rules)
         if isinstance(x, types.FunctionType):
             return x if is_ours(x) else self._of_function(x)
         if isinstance(x, types.MethodType):
             return self._of_function(x.__func__), self._key(x.__self__, name, in_function)
         if isinstance(x, functools.partial):
             return tuple([self._key(part, name, in_function) for part in (x.func, x.args, x.keywords)])
-        if isinstance(x, (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)):
-            return id(x)  # which will be there as long as the program
+        if isinstance(x, type):
+            return id(x), *self._of_class(x)
+        if isinstance(x, (types.ModuleType, types.BuiltinFunctionType, np.ufunc, staticmethod, classmethod)):
+            return id(getattr(x, "__func__", x))  # which will be there as long as the program
         if hasattr(x, "__dict__"):
             own = [(k, self._key(v, joined(name, k), in_function)) for k, v in vars(x).items()]
             return type(x), *own, *self._of_class(type(x))
@@ -82,19 +88,73 @@ class Surroundings:
 
     def _of_function(self, f: types.FunctionType) -> tuple:
         """The code of a function, and what that refers to."""
-        around = {name: cell.cell_contents for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ())}
-        around |= {name: f.__globals__[name] for name in names_in(f.__code__) if name in f.__globals__}
-        values = [self._key(value, name, in_function=True) for name, value in around.items() if name != "__class__"]
+        values = [self._key(value, name, in_function=True) for name, value in referred(f).items()]
         return f.__code__, self._key([f.__defaults__, f.__kwdefaults__], "", in_function=True), *values
 
     def _of_class(self, kind: type) -> list:
         """What a class of the user's has for all its instances."""
         found = []
         for name, value in [item for k in kind.__mro__ if not is_ours(k) for item in vars(k).items()]:
-            value = getattr(value, "fget", value)
-            if isinstance(value, (types.FunctionType, int, float, str)) and not name.startswith("__"):
+            value = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            known = isinstance(value, (types.FunctionType, tuple, list, dict, Tensor, *PLAIN)) or is_array(value)
+            if known and name not in ("__doc__", "__module__", "__init__", "__qualname__", "__firstlineno__"):
                 found.append((name, self._key(value, name, in_function=True)))
         return found
+
+    # A copy of a step
+
+    def copied(self, step: Any, stand_ins: list) -> Any:
+        """A copy of the step with something else in the places of the tensors, arrays and generators.
+
+        So what the trace runs is not what the user has: and of a number that is read, it can be told.
+        """
+        memo = {id(part): stand_in for part, stand_in in zip(self.parts, stand_ins)}
+        memo |= {id(x): x for x in self.alive if isinstance(x, (types.ModuleType, type))}
+        for f in [x for x in self.alive if isinstance(x, types.FunctionType) and not is_ours(x)]:
+            copied_function(f, memo)
+        try:
+            return copied(step, memo)
+        except Exception as error:
+            raise Untraceable(f"it cannot be copied: {error}") from error
+
+
+def copied_function(f: types.FunctionType, memo: dict) -> types.FunctionType:
+    """A copy of a function, and of what it refers to."""
+    if id(f) not in memo:
+        memo[id(f)] = new = types.FunctionType(
+            f.__code__,
+            dict(f.__globals__),
+            f.__name__,
+            f.__defaults__,
+            tuple([types.CellType() for _ in f.__closure__ or ()]),
+        )
+        new.__kwdefaults__ = copied(f.__kwdefaults__, memo)
+        new.__defaults__ = copied(f.__defaults__, memo)
+        new.__dict__.update(f.__dict__)
+        for name, cell in zip(f.__code__.co_freevars, new.__closure__ or ()):
+            cell.cell_contents = copied(referred(f)[name], memo) if name in referred(f) else None
+        new.__globals__.update({name: copied(referred(f)[name], memo) for name in referred(f) if name in f.__globals__})
+    return memo[id(f)]
+
+
+def copied(x: Any, memo: dict) -> Any:
+    """A copy, with what the memo says in the places of what it knows."""
+    if isinstance(x, types.FunctionType) and not is_ours(x) and not hasattr(x, "op"):
+        return copied_function(x, memo)
+    if isinstance(x, types.MethodType):
+        return types.MethodType(copied(x.__func__, memo), copied(x.__self__, memo))
+    return copy.deepcopy(x, memo)
+
+
+def referred(f: types.FunctionType) -> dict[str, Any]:
+    """What the code of a function refers to: variables that it closes over, and global ones."""
+    around = {n: c for n, c in zip(f.__code__.co_freevars, f.__closure__ or ()) if n != "__class__"}
+    found = {name: cell.cell_contents for name, cell in around.items()}
+    names = names_in(f.__code__)
+    found |= {name: f.__globals__[name] for name in names if name in f.__globals__}
+    for module in [m for m in found.values() if isinstance(m, types.ModuleType) and not is_ours(m)]:
+        found |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
+    return found
 
 
 def joined(name: str, key: Any) -> str:
@@ -104,7 +164,7 @@ def joined(name: str, key: Any) -> str:
 
 def is_ours(x: Any) -> bool:
     """Whether a function or a class is this package's, or Python's or NumPy's, and closes over nothing."""
-    home = (getattr(x, "__module__", None) or "").split(".")[0]
+    home = (getattr(x, "__module__", None) or getattr(x, "__name__", "")).split(".")[0]
     return home in ("tinygrad_rnn", "numpy", "builtins") and not getattr(x, "__closure__", None)
 
 

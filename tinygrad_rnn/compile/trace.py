@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from .. import trees
 from ..arrays import has_gradient, is_array
 from ..errors import described
 from ..modes import Observer, switched
-from ..nn.module import Module
 from ..ops.activation import sigmoid
 from ..ops.elementwise import quotient
 from ..ops.indexing import put
@@ -128,7 +128,10 @@ def attempted(forward: Callable, *args: Any, **keywords: Any) -> Any:
 def noted_put(x: Any, index: Any, shape: tuple) -> Any:
     if not isinstance(x, Traced):
         return put.op.forward(x, index, shape)
-    cut = one_slice(index if isinstance(index, tuple) else (index,), shape)
+    index = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, Traced) for part in index):
+        return called(x.notes, lambda x, *parts: put.op.forward(x, parts, shape), (x, *index), {})
+    cut = one_slice(index, shape)
     if cut is None:
         return x.notes.make("put", x, index=index, shape=tuple(shape))
     return x.notes.make("pad", x, axis=cut["axis"], start=cut["start"], size=shape[cut["axis"]])
@@ -225,6 +228,19 @@ class Ends:
 
 
 @contextmanager
+def nothing_drawn_elsewhere() -> Iterator[None]:
+    """Refuse a step that draws from NumPy's global generator, or Python's: it would be the same at each step."""
+    before = np.random.get_state(), random.getstate()
+    yield
+    if str(np.random.get_state()) != str(before[0]) or random.getstate() != before[1]:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
+        raise Untraceable(
+            "random numbers are drawn from a global generator: one that is an attribute is drawn from anew"
+        )
+
+
+@contextmanager
 def naming_locals() -> Iterator[None]:
     """Name values as the user's ``step`` names them (of steps within steps, the innermost): look at its variables."""
     found: dict[Value, int] = {}
@@ -262,14 +278,13 @@ def derive(
         wrapped: makes ``step(x, state, *others)`` of the cell, or of the function.
     """
     trace = Trace(around)
-    if isinstance(step, Module):
-        step = copy.deepcopy(step, {id(part): trace.part(i) for i, part in enumerate(around.parts)})
+    step = around.copied(step, [trace.part(i) for i in range(len(around.parts))])
     key = Surroundings(step).key
     parts, rebuild = trees.flatten(state)
     x_in, others_in = variable(trace.input(None, x), wanted), [trace.input(*item) for item in others.items()]
     state_in = [variable(trace.input(None, part), True) for part in parts]
     with switched(records=True, observer=trace):
-        with naming_locals():
+        with naming_locals(), nothing_drawn_elsewhere():
             y, new = wrapped(step)(x_in, rebuild(state_in), *others_in)
         if Surroundings(step).key != key:
             raise Untraceable("the step changes an attribute, or a variable: what it remembers belongs into the state")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..arrays import Duck
+from ..tensor import Tensor
 from .graph import Graph, Value
 
 
@@ -43,6 +44,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin, Duck):
     T = property(lambda self: self.transpose())
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple | None = None, **keywords: Any):
+        if any(isinstance(x, Tensor) for x in inputs):
+            return NotImplemented
         if method == "reduce" and ufunc.__name__ in REDUCTIONS:
             result = reduced(self.notes, REDUCTIONS[ufunc.__name__], *inputs, **keywords)
         elif method != "__call__" or ufunc.nout > 1 or keywords:
@@ -56,6 +59,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin, Duck):
         return result if out is None else out[0].become(result)
 
     def __array_function__(self, function: Callable, types: Any, args: tuple, keywords: dict) -> Any:
+        if any(issubclass(kind, Tensor) for kind in types):
+            return NotImplemented
         out = keywords.pop("out", None)
         if function in FUNCTIONS:
             result = FUNCTIONS[function](self.notes, *args, **keywords)
@@ -284,11 +289,33 @@ def called(notes: Notes, function: Callable, args: tuple, keywords: dict) -> Tra
         return function(*[next(given) if isinstance(a, Traced) else a for a in args], **keywords)
 
     call.__name__ = name_of(function)
-    with np.errstate(all="ignore"):
-        like = call(*[np.ones(a.shape, a.dtype) for a in traced])
+    like, other = [attempt(call, [stand_in(a, regular) for a in traced]) for regular in (True, False)]
+    if isinstance(like, Exception):
+        raise Untraceable(f"{call.__name__} cannot be tried on numbers that mean nothing: {like}")
+    if not isinstance(other, Exception) and np.shape(like) != np.shape(other):
+        raise Untraceable(f"{call.__name__} returns arrays of a shape that depends on the numbers in it")
     if not isinstance(like, (np.ndarray, np.generic)):
         raise Untraceable(f"{call.__name__} returns {type(like).__name__}, and no array: that cannot be compiled")
     return notes.make("call", *traced, function=call, shape=like.shape, dtype=like.dtype)
+
+
+def stand_in(x: Traced, regular: bool) -> np.ndarray:
+    """Numbers to try a function on: a regular matrix, or ones; or others, for its shape must not depend on them."""
+    if x.dtype.kind != "f":
+        return np.full(x.shape, not regular, x.dtype)
+    if not regular:
+        return np.arange(x.size, dtype=x.dtype).reshape(x.shape)
+    square = x.ndim > 1 and x.shape[-1] == x.shape[-2]
+    return np.broadcast_to(np.eye(x.shape[-1]) if square else 1.0, x.shape).astype(x.dtype)
+
+
+def attempt(function: Callable, args: list) -> Any:
+    """What a function returns, or raises."""
+    try:
+        with np.errstate(all="ignore"):
+            return function(*args)
+    except Exception as error:
+        return error
 
 
 def holds_traced(x: Any) -> bool:

@@ -394,9 +394,11 @@ class Uniform(Recurrent):
         return None if getattr(cell, found[1], None) is None else (cell, found[1])
 
     def __getattr__(self, name: str) -> Any:
-        if (place := self._place(name)) is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(*place)
+        if (place := self._place(name)) is not None:
+            return getattr(*place)
+        if STATE.fullmatch(name) and name in (found := dict(self._walk(""))):
+            return found[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if (place := self._place(name)) is not None:
@@ -404,6 +406,9 @@ class Uniform(Recurrent):
         elif OUTSIDE.fullmatch(name):
             raise AttributeError(f"{type(self).__name__}: {name}: there is no such weight in it, and nothing would use "
                                  "it: bias, num_layers, bidirectional and proj_size say which there are")  # fmt: skip
+        elif STATE.fullmatch(name):
+            raise AttributeError(f"{type(self).__name__}: {name}: learned_state says whether there is one; to give it "
+                                 f"other values: model.{name}.data = array")  # fmt: skip
         else:
             super().__setattr__(name, value)
 
@@ -414,6 +419,7 @@ class Uniform(Recurrent):
 
 INSIDE = re.compile(r"layers\.(\d+)\.(forward|backward)\.(?:cell\.)?(\w+(?:\.\d)?)$")
 LEARNED = {"first": "h0", "first.0": "h0", "first.1": "c0"}  # the names of learned states
+STATE = re.compile(r"[hc]0_l\d+(_reverse)?")
 OUTSIDE = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
 
 

@@ -166,12 +166,12 @@ recompute.vjp(lambda g, arrays, run: Derivative(run, len(g)).noted((*arrays, *g)
 
 def leaves(parameters: Iterable[Tensor]) -> list[Tensor]:
     """The parameters, each once."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else [*dict.fromkeys(parameters)]
+    parameters = [parameters] if isinstance(parameters, Tensor) else [*parameters]
     for i, p in enumerate(parameters):
         if not isinstance(p, Tensor) or (p.node is not None and p.node.op is not None):
             raise TypeError(f"parameters[{i}]: expected a tensor that was not computed, got {described(p)}; "
                             "make an input of what was computed")  # fmt: skip
-    return parameters
+    return [*dict.fromkeys(parameters)]
 
 
 def constant(x: Any) -> Any:
