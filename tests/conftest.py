@@ -20,6 +20,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
 
 def pytest_addoption(parser):
     parser.addoption("--runslow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--compiled", choices=["numpy", "numba"], help="compile every scan that can be, however short")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -52,6 +53,15 @@ def xp(request):
     else:
         with fakecupy.installed() as cupy:
             yield cupy
+
+
+@pytest.fixture(autouse=True)
+def _scans(request, monkeypatch):
+    """Run scans as --compiled says: by programs of that kind, wherever there can be one."""
+    if source := request.config.getoption("--compiled"):
+        compile = importlib.import_module("tinygrad_rnn.compile")
+        monkeypatch.setattr(compile, "SHORT", 0)
+        monkeypatch.setattr(compile, "has_numba", lambda: source == "numba")
 
 
 @pytest.fixture(autouse=True)

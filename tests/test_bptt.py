@@ -1121,6 +1121,16 @@ def test_segments_within_a_number_of_bytes():
         assert steps_and_peak(time, plain // 2)[0] == again[2] + time + 3
 
 
+def test_inputs_are_not_copied_to_see_what_a_step_takes():
+    cell, xs = nn.RNNCell(500, 2, rng=0), tg.tensor(np.ones((500, 4, 500), np.float32))
+    tracemalloc.start()
+    try:
+        checkpointed(cell, xs, memory=10**6)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 10**6 < xs.data.nbytes
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_number_of_bytes_changes_no_value():
     cell, xs = wrappers.Zoneout(SMALL["lstm"](), 0.3, rng=4), leaf(draw(T, B, I))
     plain = second_order(cell, tg.scan, xs, None, **OPTIONS["reset, mask, reverse"])

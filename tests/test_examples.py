@@ -106,6 +106,7 @@ def test_stopped_before_anything_was_learnt(digits, tmp_path, monkeypatch, capsy
 
 OTHERS = {  # the figure that each leaves; or, without one, the table
     "bptt": "bptt.png",
+    "compiled_loop": "compiled_loop.png",
     "five_modes": "table.txt",
     "own_cell": "table.txt",
     "timescales": "timescales.png",
@@ -188,6 +189,20 @@ def test_cells_that_are_written_by_the_reader(name):
     ys, _ = tg.scan(cell, x, lengths=np.array([5, 2]))
     alone, _ = tg.scan(cell, x[:2, 1:])
     np.testing.assert_allclose(ys[:2, 1:].numpy(), alone.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("around", ["all_in_the_loop", "nullcontext"])
+def test_a_loop_that_is_compiled_with_and_without_passes(around):
+    compiled = example("compiled_loop")
+    cell, x = doubled(compiled.CoupledCell(3, 4, rng=0)), np.random.default_rng(0).standard_normal((6, 2, 3))
+    expected = tg.gradients(tg.scan(cell, x, compiled=False)[0].sum(), list(cell.parameters()))
+    with getattr(compiled, around)():
+        program = compiled.scanning.program_of(cell, x, backend="numpy")
+        found = tg.gradients(tg.scan(cell, x, compiled="numpy")[0].sum(), list(cell.parameters()))
+    before, _ = program.backward_source.split("for t in")
+    assert ("np.multiply(" in before) == (around == "nullcontext")  # what waits for nothing is computed before the loop
+    for g, e in zip(found, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
 
 
 def test_adding_is_the_sum_of_two_marked_numbers():

@@ -27,6 +27,7 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 if TYPE_CHECKING:
     from . import bptt, compile
     from .compile import compiled
+    from .config import show_config
     from .nn.weights import CheckpointError, load, save
     from .ops.checkpoint import checkpoint
 
@@ -36,15 +37,21 @@ __all__ = [
     "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "ShapeError", "StateError", "Tape",
     "Tensor", "anomaly", "backward", "bptt", "check_gradients", "checkpoint", "compile", "compiled", "enable_grad",
     "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording", "jacobian", "jvp", "label", "load", "nn",
-    "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "tape", "tensor", "value_and_grad",
-    "vjp",
+    "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "show_config", "tape", "tensor",
+    "value_and_grad", "vjp",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
     """What not everybody needs, and what takes time to import, is imported by who asks for it."""
-    places = {"bptt": ".bptt", "compile": ".compile", "checkpoint": ".ops.checkpoint", "compiled": ".compile"}
+    places = {
+        "bptt": ".bptt",
+        "compile": ".compile",
+        "checkpoint": ".ops.checkpoint",
+        "compiled": ".compile",
+        "show_config": ".config",
+    }
     places |= dict.fromkeys(("CheckpointError", "load", "save"), ".nn.weights")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

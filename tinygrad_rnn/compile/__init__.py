@@ -20,7 +20,7 @@ from ..nn.watch import is_watched
 from .numba_module import has_numba
 from .traced import Untraceable
 
-__all__ = ["Untraceable", "attempt", "compiled"]
+__all__ = ["Untraceable", "attempt", "compiled", "program_of"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _mode: ContextVar[Any] = ContextVar("compiled", default="auto")
 
 
 class compiled:
-    """How scans are run in a block, or a function, whatever they say themselves: a context manager, and a decorator.
+    """How scans are run in a block, or a function, unless they say False themselves: a context manager, and a decorator.
 
     Args:
         mode: False: all on the tape, step by step, to be studied. True: all compiled, and an error says why one cannot
@@ -104,3 +104,12 @@ def attempt(mode: Any, cell: Any, xs: Any, *sequence: Any) -> tuple | None:
         return None
     log.info("%s: compiled, by %s", name_of(cell), backend)
     return result
+
+
+def __getattr__(name: str) -> Any:
+    """What programs are made by is imported when the first is made."""
+    if name != "program_of":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .scanning import program_of
+
+    return program_of

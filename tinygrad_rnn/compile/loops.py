@@ -247,7 +247,7 @@ class Loop:
 
     def readers(self, v: Value) -> list[Value]:
         """What reads a value, itself or a view of it."""
-        return [r for u in self.users[v] for r in (self.readers(u) if u.kind == "view" else [u])]
+        return [r for u in self.users.get(v, ()) for r in (self.readers(u) if u.kind == "view" else [u])]
 
     def where(self, v: Value) -> Place | None:
         """Where a value is, if that is an array, or a part of the last axis of one."""

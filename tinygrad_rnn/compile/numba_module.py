@@ -18,6 +18,8 @@ from types import ModuleType
 
 import numpy as np
 
+from ..config import cache_folder
+
 HEAD = '''"""Kernels that tinygrad_rnn has written."""
 
 import math
@@ -161,8 +163,7 @@ def module_of(source: str) -> ModuleType:
 
 def kept_on_disk(name: str, source: str) -> str | None:
     """Write a module's source into the cache; where it is, if that was possible."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(os.environ.get("TINYGRAD_RNN_CACHE") or os.path.join(home, "tinygrad_rnn"))
+    folder = cache_folder()
     path = folder / f"{name}.py"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -128,7 +128,7 @@ class Program:
             arrays[carry.array][0 if carry.kept else ...] = first[carry.before]
         found = self.run_forward(time, *[arrays[name] for name in self.arguments["forward"]])
         outs, last = found[: len(self.d.outs)], found[len(self.d.outs) :]
-        last = first | {carry.before: s.copy() for carry, s in zip(self.forward.carries, last)}
+        last = first | {carry.before: np.array(s) for carry, s in zip(self.forward.carries, last)}
         changed = iter([last[s] for s in d.state])
         return [*outs], [s if i in d.steady else next(changed) for i, s in enumerate(state)], arrays
 
@@ -143,7 +143,7 @@ class Program:
             arrays[carry.array][-1 if carry.kept else ...] = first[carry.before]
         found = [*self.run_backward(time, *[arrays[name] for name in self.arguments["backward"]])]
         g_x = found.pop(0) if self.gradient_x is not None else None
-        last = {carry.before: g.copy() for carry, g in zip(self.backward.carries, found)}
+        last = {carry.before: np.array(g) for carry, g in zip(self.backward.carries, found)}
         totals = dict(zip(self.trained, found[len(self.backward.carries) :]))
         changed = iter([last.get(g) for g in d.g_state])
         states = [

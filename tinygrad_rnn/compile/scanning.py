@@ -34,6 +34,7 @@ from .trace import Trace, derive
 from .traced import Untraceable
 
 PROGRAMS: OrderedDict[Any, Entry | Untraceable] = OrderedDict()
+NUMPY, STDLIB = os.path.dirname(np.__file__), os.path.dirname(os.__file__)
 LOCK, MOST = threading.RLock(), 256
 
 
@@ -90,7 +91,11 @@ def by_program(
     wants = [isinstance(x, Tensor) and x.requires_grad and is_recording() for x in [xs, *parts]]
     entry, around = entry_for(cell, xs, state, mask, reset, states, pad_value, backend, wants)
     wants[0] = entry.program.gradient_x is not None  # what no step reads has none, as on the tape
-    outs = Scan(entry, around, cell, mask, reset, states, pad_value, wants, rebuild).noted([xs, *parts])
+    given = [xs, *parts]
+    constants = [x if wanted or not isinstance(x, Tensor) else x.detach() for x, wanted in zip(given, wants)]
+    options = {"states": states, "pad_value": pad_value, "compiled": False}
+    again = partial(on_tape, cell, constants, wants, rebuild, mask, reset, options)
+    outs = Scan(entry, around, given, wants, mask, reset).noted(given, again, name_of(cell))
     n = len(entry.program.d.outs)
     last = rebuild(outs[n:])
     return (outs[0], last, rebuild(outs[1:n])) if states else (outs[0], last)
@@ -163,7 +168,9 @@ def entry_for(
 def line_of(error: Exception) -> str:
     """The innermost line of the user's that an error came from, if it came from one."""
     lines = [(frame.f_code.co_filename, n) for frame, n in traceback.walk_tb(error.__traceback__)]
-    lines = [(file, n) for file, n in lines if not file.startswith((PACKAGE, os.path.dirname(np.__file__)))]
+    lines = [
+        (file, n) for file, n in lines if not file.startswith((PACKAGE, NUMPY)) and os.path.dirname(file) != STDLIB
+    ]
     return f", at {os.path.basename(lines[-1][0])}:{lines[-1][1]}" if lines else ""
 
 
@@ -203,35 +210,27 @@ def undrawn(cell: Any, x: Any, trace: Trace) -> Any:
 class Scan:
     """One run of a program: what it is given, and the arrays that its backward pass needs."""
 
-    def __init__(
-        self, entry: Entry, around: Surroundings, cell: Any, mask: Any, reset: Any, states: bool, pad_value: float,
-        wants: list, rebuild: Callable,
-    ):  # fmt: skip
-        self.entry, self.around, self.cell, self.mask, self.reset = entry, around, cell, mask, reset
-        self.options = {"states": states, "pad_value": pad_value, "compiled": False}
-        self.wants, self.rebuild = wants, rebuild
-        self.tensors = [around.parts[i] for i in entry.parts]
+    def __init__(self, entry: Entry, around: Surroundings, given: list, wants: list, mask: Any, reset: Any):
+        self.entry, self.around, self.wants = entry, around, wants
+        self.arrays, self.rows = [*map(bare, given)], [f for f in (mask, reset) if f is not None]
+        self.weights = [*[bare(around.parts[i]) for i in entry.parts], *entry.constants]
+        self.pool = entry.pools.pop() if entry.pools else {}
         self.kept: dict | None = None
-        self.pool: dict | None = None
+        self.run: Run | None = None  # what computes the same on the tape
 
-    def noted(self, given: list) -> list:
+    def noted(self, given: list, again: Callable, name: str) -> list:
         """The outputs and the last state, as tensors, with an entry on the tape for all."""
-        self.arrays = [*map(bare, given)]
-        trained = [i for i in self.entry.wanted if is_recording()]
-        inputs = [x for x, wanted in zip(given, self.wants) if wanted] + [self.tensors[i] for i in trained]
+        parts = self.around.parts
+        trained = [parts[self.entry.parts[i]] for i in self.entry.wanted] if is_recording() else []
+        inputs = [x for x, wanted in zip(given, self.wants) if wanted] + trained
         if not inputs:
             return [Tensor(a) for a in self.forward()]
-        closed = [None] * sum(self.wants) + [self.tensors[i] for i in trained]
-        self.run = Run(self.again, name_of(self.cell), closed, self.around.generators())
+        self.run = Run(again, name, [None] * sum(self.wants) + trained, self.around.generators())
         return [*scan(*inputs, run=self)]
 
     def forward(self) -> list:
-        entry, rows = self.entry, [f for f in (self.mask, self.reset) if f is not None]
-        if self.pool is None:
-            self.pool = entry.pools.pop() if entry.pools else {}
-        weights = [*map(bare, self.tensors), *entry.constants]
-        xs = [self.arrays[0], *rows, *self._drawn()]
-        outs, last, self.kept = entry.program.forward_pass(xs, self.arrays[1:], weights, self.pool)
+        xs = [self.arrays[0], *self.rows, *self._drawn()]
+        outs, last, self.kept = self.entry.program.forward_pass(xs, self.arrays[1:], self.weights, self.pool)
         return [*outs, *last]
 
     def _drawn(self) -> list:
@@ -254,19 +253,22 @@ class Scan:
             set_states(self.run.generators, now)
         kept, self.kept = self.kept, None if program.consumes else self.kept
         g_x, g_state, g_weights = program.backward_pass(kept, [*gs[:n]], [*gs[n:]], self.pool)
-        wanted = [g for g, wants in zip([g_x, *g_state], self.wants) if wants]
-        return [*wanted, *g_weights]
-
-    def again(self, *tensors: Tensor) -> list[Tensor]:
-        """The same by the tape: from the tensors that stand for x and the state."""
-        given = iter(tensors)
-        xs, *parts = [next(given) if wants else a for a, wants in zip(self.arrays, self.wants)]
-        ys, last, *every = unrolled(self.cell, xs, self.rebuild(parts), self.mask, self.reset, **self.options)
-        return [y for y in trees.flatten([ys, *every, last])[0] if has_gradient(y.dtype)]
+        return [*[g for g, wanted in zip([g_x, *g_state], self.wants) if wanted], *g_weights]
 
     def __del__(self) -> None:
-        if self.pool is not None and len(self.entry.pools) < 2:  # nobody needs its arrays any more
+        if len(self.entry.pools) < 2:  # nobody needs its arrays any more
             self.entry.pools.append(self.pool)
+
+
+def on_tape(
+    cell: Any, given: list, wants: list, rebuild: Callable, mask: Any, reset: Any, options: dict, *tensors: Tensor
+) -> list[Tensor]:
+    """The same scan, step by step: from the tensors that stand for those that want a gradient."""
+    stand_ins = iter(tensors)
+    xs, *parts = [next(stand_ins) if wanted else x for x, wanted in zip(given, wants)]
+    ys, last, *every = unrolled(cell, xs, rebuild(parts), mask, reset, **options)
+    found = [Tensor(y) if not isinstance(y, Tensor) else y for y in trees.flatten([ys, *every, last])[0]]
+    return [y for y in found if has_gradient(y.dtype)]
 
 
 @primitive(several=True)

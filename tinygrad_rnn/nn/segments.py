@@ -166,7 +166,7 @@ def longest(memory: int, time: int, step: int, state: int) -> int:
 def sizes(loop: Callable, xs: Any, state: Any, mask: Any, reset: Any, home: Any) -> tuple[int, int]:
     """How many bytes a step leaves on the tape, at most, and those of a state, with its segment: two steps are made."""
     arrays = [x for part in trees.flatten(state)[0] if is_array(x := bare(part))]
-    state, xs = trees.map(lambda x: variable(x, True), state), variable(xs, getattr(xs, "requires_grad", False))
+    state, xs = trees.map(lambda x: variable(x, True), state), variable(xs[:2], getattr(xs, "requires_grad", False))
 
     def left(steps: int) -> int:
         flags = [f if f is None else np.full_like(f[:steps], value) for f, value in ((mask, False), (reset, True))]
