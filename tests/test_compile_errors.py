@@ -123,6 +123,20 @@ STEPS = {  # y, the next state; then the shape of x, and those of the states, wh
     "halves-summed": ("h, tg.tanh(wide[0, :3] + (h * wide[0, 3:]).sum(0, keepdims=True) + x)",),
     "unbatched": ("h, tg.tanh(W @ h + x)", (H,), (H,)),
     "inner": ("h, tg.tanh((h @ x) * W[0] + h)", (H,), (H,)),
+    "reduced-0d": ("tg.max(h[1], -1) + tg.logsumexp(h[1], 0) + tg.softmax(h[1]), (tg.tanh(x + h[0]), tg.mean(x) * h[1])",
+                   (B, H), (B, H), ()),
+    "index-0d": ("x * tg.norm(h[0], axis=-1), (tg.tanh(0.5 * h[0] + h[1].sum()), tg.tanh(0.9 * h[1] + tg.norm(h[0] + 1, axis=-1)))",
+                 (H,), (H,), (H,)),
+    "constant-0d": ("h, tg.tanh(0.5 * h + tg.mean(W))",),
+    "detached-0d": ("x, (tg.tanh(0.9 * h[0] + tg.sin(v[0]) * h[1]), tg.tensor(h[1].data))", (B, H), (B, H), ()),
+    "detached": ("x + h, tg.tensor(h.data)",),
+    # Products of three axes; views that outlive what they are of; a column negated in place
+    "two-products": ("h ** 2 @ W @ column, h ** 2", (B, H), (2, B, H)),
+    "products-broadcast": ("tg.tanh(((W[:2] - x @ h) @ (x @ h)[..., None])[..., 0]), h", (2, H), (2, H, H)),
+    "views": ("tg.einsum('bi,bi->b', x, tg.maximum(h, x))[:, None], h", (1, 1), (3, 1)),
+    "column-negated": ("tg.relu(h[1]) * tg.sigmoid(h[0]) + (1 - tg.sigmoid(h[0])) * tg.tanh(tg.relu(h[1])), "
+                       "(tg.broadcast_to(tg.mean(tg.relu(h[1]) @ wide[:, :4]), (2, 1)), tg.tanh(0.5 * h[1] + tg.mean(x)))",
+                       (B, 4), (B, 1), (B, 1)),
     # Layouts
     "strided-weight": ("h, tg.tanh(h @ strided + x)",),
     "fortran-weight": ("h, tg.tanh(h @ fortran + x)",),
@@ -227,8 +241,8 @@ CHANGES = {  # what there is beforehand; what a step adds to x; what happens the
     "sum-of-a-weight": ("", "h * W.numpy().sum()", "W.data = 3 * W.data"),
     "inner-function": ("def make(k):\n    def f(z): return z * k[0]\n    return f\nk = [1.0]\nf = make(k)", "f(h)",
                        "k[0] = 2.0"),
-    "getattr": ("class C:\n    def __getattr__(self, name): return 1.0\nc = C()", "c.k * h",
-                "C.__getattr__ = lambda self, name: 2.0"),
+    "getattr": ("class C:\n    def __getattr__(self, name): return getattr(K, name)\nclass K: k = 1.0\nc = C()",
+                "c.k * h", "K.k = 2.0"),
 }  # fmt: skip
 
 
@@ -295,6 +309,8 @@ REFUSED = {  # what there is beforehand; the step; why not
             "sizes is {1, 2}, and nobody can tell whether that changes"),
     "slots": ("class C: __slots__ = ('k',)\nc = C()\nc.k = 1.0", "h, tg.tanh(x + c.k * h)",
               "c is <steps.C object at 0x0>, and nobody can tell whether that changes"),
+    "no-copy": ("class C:\n    k = 1.0\n    def __deepcopy__(self, memo): raise RuntimeError('no')\nc = C()",
+                "h, tg.tanh(x + c.k * h)", "it cannot be copied: no"),
     "iterator": ("import itertools\nn = itertools.count()", "h, tg.tanh(x + next(n) * h)",
                  "n is count(0), and nobody can tell whether that changes"),
 }  # fmt: skip

@@ -265,16 +265,15 @@ WAYS = ["once", "once", "again", "both", "last-first", "first-first", "chained",
 
 
 def compare(made: Step, mode: str, way: str) -> None:
-    results = run(made, False, way)
-    largest = max((np.abs(a).max(initial=0) for a in results), default=0)
+    expected = run(made, False, way)
+    largest = max([np.abs(a).max(initial=0) for a in expected])
     hypothesis.assume(np.isfinite(largest) and largest < 1e4)
-    precision = 1e-12 if made.arrays["h0"].dtype != np.float32 and results[0].dtype != np.float32 else 1e-4
-    if any(a.dtype == np.float32 for a in made.arrays.values()):
-        precision = 2e-4
-    for i, (a, b) in enumerate(zip(results, run(made, mode, way), strict=True)):
+    single = any(a.dtype == np.float32 for a in made.arrays.values())
+    precision = 2e-3 if single else 1e-12 if way != "second-order" else 1e-11
+    for i, (a, b) in enumerate(zip(expected, run(made, mode, way), strict=True)):
         assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{i}\n{made}"
         scale = max(1.0, np.abs(a).max(initial=0))
-        np.testing.assert_allclose(b, a, rtol=0, atol=precision * scale * 10, err_msg=f"{way}, {i}\n{made}")
+        np.testing.assert_allclose(b, a, rtol=0, atol=precision * scale, err_msg=f"{way}, {i}\n{made}")
 
 
 def drawn(data) -> tuple[Step, str]:
@@ -283,8 +282,128 @@ def drawn(data) -> tuple[Step, str]:
     return Maker(source, source.choose(6, 3, 9, 14)).made, way
 
 
+ALL = {"suppress_health_check": list(hypothesis.HealthCheck)}
+FEWER = hypothesis.settings.default.max_examples // 4  # as each is compiled
+
+
 @hypothesis.given(st.data())
-@hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(**ALL)
 def test_numpys_source_computes_what_the_tape_does(data):
     made, way = drawn(data)
     compare(made, "numpy", way)
+
+
+@needs_numba
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=FEWER, **ALL)
+def test_kernels_compute_what_the_tape_does(data):
+    made, way = drawn(data)
+    compare(made, "numba", way)
+
+
+# What runs of one program have to do with each other ------------------------------------------------------------------
+
+SOURCES = ["numpy", pytest.param("numba", marks=needs_numba)]
+STEPS = {  # y, the next state
+    "rnn": "tg.tanh(x @ w + h), tg.tanh(x @ w + h)", "gated": "tg.sigmoid(x @ w) * h, h + tg.sigmoid(h @ w) * (x - h)",
+    "y-is-x": "x, tg.tanh(x * h @ w)", "state-is-x": "h @ w, x", "y-is-h": "h, x * h + w[0]", "slice": "x[:, :2] @ w[:2], x + h",
+    "state-stays": "tg.tanh(x @ w + h), h",
+}  # fmt: skip
+
+
+def step_of(text: str, **weights):
+    space = {"tg": tg, "np": np, "__name__": "steps", **weights}
+    exec(f"def step(x, h):\n    return {text}", space)
+    return space["step"]
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def results_of(step, w, mode, seed, walks=1):
+    """Outputs, and the gradients of as many walks over the same entry."""
+    x, h = [tg.tensor(normal(*shape, seed=seed), requires_grad=True) for shape in ((6, 2, 3), (2, 3))]
+    y, last = tg.scan(step, x, h, compiled=mode)
+    loss = (y * normal(*y.shape, seed=seed)).sum() + (last * last).sum()
+    found = [g for _ in range(walks) for g in tg.gradients(loss, [x, h, w], retain_graph=True)]
+    return [a.data for a in (y, last, *found)], [a.data for a in (x, h, w)]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", STEPS)
+def test_results_are_the_users_own(name, source):
+    """No later run writes into them, none shares memory with another, or with what was given."""
+    w = tg.tensor(normal(3, 3) * 0.5, requires_grad=True)
+    step, kept = step_of(STEPS[name], w=w), []
+    for seed in range(5):
+        results, given = results_of(step, w, source, seed, walks=2)
+        expected, _ = results_of(step, w, False, seed, walks=2)
+        for a, b in zip(expected, results, strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
+        stays = [1] if name == "state-stays" else []  # the last state is the first, on the tape, too
+        for i, a in enumerate(results):
+            others = [b for b, _ in kept] + results[:i] + (given if i not in stays else [])
+            assert not any(np.shares_memory(a, b) for b in others), i
+        kept += [(a, a.copy()) for i, a in enumerate(results) if i not in stays]
+        for a, b in kept:
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_threads_have_arrays_of_their_own(source):
+    w = tg.tensor(normal(3, 3) * 0.5, requires_grad=True)
+    step, errors = step_of(STEPS["gated"], w=w), []
+    expected = [results_of(step, w, False, seed)[0] for seed in range(4)]
+    results_of(step, w, source, 0)
+
+    def work(seed):
+        try:
+            for _ in range(30):
+                for a, b in zip(expected[seed], results_of(step, w, source, seed)[0], strict=True):
+                    np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
+        except BaseException as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
+
+
+NOT_FINITE = {
+    "gated": "h, h * tg.sigmoid(x @ w) + (1 - tg.sigmoid(x @ w)) * tg.tanh(h @ w)", "relu": "h, tg.relu(x + h @ w)",
+    "where": "h, tg.where(x > 0, tg.tanh(h @ w), x)", "maximum": "tg.max(h, -1), tg.maximum(x, tg.tanh(h @ w))",
+    "clip": "h, tg.clip(x + h @ w, -1, 1)", "absolute": "h, abs(x) * 0.3 + abs(h @ w) * 0.3",
+    "softmax": "h, tg.softmax(x + h @ w)", "logsumexp": "h, x + tg.logsumexp(h @ w, -1, keepdims=True)",
+    "missing": "h, tg.where(tg.isnan(x), h, tg.tanh(x + h @ w))", "sqrt": "h, tg.sqrt(abs(x + h @ w))",
+    "divide": "h, x / (1 + h * h) + h @ w", "norm": "h, (h @ w) / tg.norm(x + h, axis=-1, keepdims=True)",
+    "minus": "h, h - h * tg.sigmoid(x) + x @ w",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["numpy", pytest.param("numba", marks=[needs_numba, pytest.mark.slow])])
+@pytest.mark.parametrize("name", NOT_FINITE)
+def test_what_is_not_finite_stays_where_the_tape_has_it(name, source):
+    """In x, the state, a weight, and the gradient that comes in."""
+    for bad in (np.nan, np.inf, -np.inf):
+        for place in range(4):
+            arrays = [normal(5, 2, 3), normal(2, 3), normal(3, 3) * 0.5, normal(5, 2, 3, seed=1)]
+            arrays[place].flat[1] = bad
+            results = []
+            for mode in (False, source):
+                x, h, w = [tg.tensor(a, requires_grad=True) for a in arrays[:3]]
+                with np.errstate(all="ignore"):
+                    y, last = tg.scan(step_of(NOT_FINITE[name], w=w), x, h, compiled=mode)
+                    g = arrays[3][:, :, 0] if y.ndim == 2 else arrays[3]
+                    found = tg.gradients(y, [x, h, w], g)
+                results.append([a.data for a in (y, last, *found)])
+            for a, b in zip(*results, strict=True):
+                np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12, err_msg=f"{bad} in {place}")

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.checkpoint [--time T] [--every K ...] [--memory MB ...] [--rounds N]
 
-What is compared are tapes: nothing is compiled. Measured are the forward and the backward pass of an LSTM, each of whose
-outputs is read out as one number within the step, over a long sequence. Times are the medians of rounds in which all
-take turns; memory is the greatest that Python and NumPy held at any moment, above what there was before, in a run of
-its own. The targets are for 10,000 steps.
+What is compared are tapes: nothing is compiled. Measured are the forward and the backward pass of an LSTM, each of
+whose outputs is read out as one number within the step, over a long sequence. Times are the medians of rounds in which
+all take turns; memory is the greatest that Python and NumPy held at any moment, above what there was before, in a run
+of its own. The targets are for 10,000 steps.
 
 With ``--smoke``, the same in a tiny size: whether it runs; the figures say nothing.
 """

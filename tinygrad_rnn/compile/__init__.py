@@ -31,7 +31,7 @@ _mode: ContextVar[Any] = ContextVar("compiled", default="auto")
 
 
 class compiled:
-    """How scans are run in a block, or a function, unless they say False themselves: a context manager, and a decorator.
+    """How scans are run in a block, or a function, unless they say False: a context manager, and a decorator.
 
     Args:
         mode: False: all on the tape, step by step, to be studied. True: all compiled, and an error says why one cannot

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import keyword
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,6 +76,10 @@ class Room:
 
     place: Place
     tenants: list[tuple[tuple[int, int], Value]]
+
+    def of(self, values: Container[Value]) -> Room:
+        """With these tenants alone."""
+        return Room(self.place, [(cut, v) for cut, v in self.tenants if v in values])
 
 
 @dataclass

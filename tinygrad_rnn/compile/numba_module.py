@@ -86,6 +86,9 @@ def product(a, b, c):
     """c = a @ b, by BLAS; b may be a transpose (row-major is 101 there, as it is 111, transposed 112)."""
     m, k = a.shape
     n = b.shape[1]
+    if m == 0 or n == 0 or k == 0:
+        c[...] = 0
+        return
     size = {size}
     as_it_is = b.strides[1] == size and b.strides[0] >= n * size
     if not as_it_is and (b.strides[0] != size or b.strides[1] < k * size):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from .graph import OWN, Value, padded, reach
 from .kernels import FusedLoop, NumbaSource
-from .loops import RESERVED, Loop, Place, Room, given
+from .loops import RESERVED, Loop, Place, given
 from .numba_module import has_product, module_of, source_of
 from .passes import FOR_KERNELS, PASSES, Direction, directions, gradient_carries
 from .source import NumPySource
@@ -33,69 +32,52 @@ class Program:
     """
 
     def __init__(self, d: Derived, wants: Sequence[bool], backend: str = "numpy"):
-        wanted = {v for v, wants_it in zip(d.g_state, wants[1:]) if wants_it}
         self.d, self.backend, self.steps = d, backend, {"traced": str(d)}
         for run in [*PASSES, *(FOR_KERNELS if backend == "numba" else [])]:
             run(d)
             self.steps[run.__name__] = str(d)
-        forward, backward = directions(d)
-        inputs = self._named()
         self.gradient_x = d.gradients.get(d.inputs[0]) if wants[0] else None
         self.trained = [w for w in d.weights if w in d.gradients]
-        totals = [d.gradients[w] for w in self.trained]
-        results = [] if self.gradient_x is None else [self.gradient_x]
-        saved = self._saved(forward, [*results, *totals, *[after for _, after in gradient_carries(d)]])
-        real = real_dtype(d)
-        kind, source = (Loop, NumPySource) if backend == "numpy" else (partial(FusedLoop, real), NumbaSource)
+        there, back = self._written({g for g, wanted in zip(d.g_state, wants[1:]) if wanted})
+        self.forward_source = there.text(self.arguments["forward"], map(there.result, d.outs))
+        results, totals = map(back.result, self.backward.results), map(back.read, self.backward.totals)
+        self.backward_source = back.text(self.arguments["backward"], results, totals)
+        self.kernel_source = kernels_of(there, back, real_dtype(d).name) if backend == "numba" else None
+        self._load(there.functions, back.functions)
 
+    def _written(self, wanted: set[Value]) -> tuple[NumPySource, NumPySource]:
+        """Plan both loops, and write what computes their values."""
+        d, (forward, backward), inputs = self.d, directions(self.d), self._named()
+        kind, source = (Loop, NumPySource) if self.backend == "numpy" else (fused(real_dtype(d)), NumbaSource)
+        results, totals = [g for g in [self.gradient_x] if g is not None], [d.gradients[w] for w in self.trained]
+        saved = self._saved(forward, [*results, *totals, *[after for _, after in gradient_carries(d)]])
         self.forward = kind(forward, inputs, [*zip(d.state, d.new_state)], d.state, d.outs, saved, [], {}, False)
         there = source(self.forward, "forward")
+
         kept = {v: self.forward.where(v) for v in saved}
         self.g_outs = {v: given(v, self.forward.fresh(v.name)) for v in d.g_outs}
-        rooms = {
-            name: Room(room.place, [(cut, v) for cut, v in room.tenants if v in kept])
-            for name, room in self.forward.rooms.items()
-        }
         known = {**inputs, **kept, **self.g_outs}
-        self.backward = kind(backward, known, gradient_carries(d), wanted, results, [], totals, rooms, True)
+        rooms = {name: room.of(kept) for name, room in self.forward.rooms.items()}
+        self.backward = kind(backward, known, gradient_carries(d), wanted, results, [], totals, {**rooms}, True)
         back = source(self.backward, "backward")
 
-        places = {**known, **self.backward.places}
-        read = [place.array for v, place in places.items() if v in self.backward.values]
-        read = [name for name in read if name in self.forward.buffers or name in {p.array for p in known.values()}]
-        self.kept = [name for name in dict.fromkeys(read) if name in self.forward.buffers]
+        self.consumes = any(v not in kept for room in rooms.values() for _, v in room.tenants)
+        used = {place.array for v in self.backward.values if (place := self.backward.places.get(v))}
+        read = [name for name in [*[p.array for p in known.values()], *rooms] if name in used]
         self.arguments = {
             "forward": [*dict.fromkeys([*[p.array for p in inputs.values()], *self.forward.buffers])],
             "backward": [*dict.fromkeys([*read, *self.backward.buffers])],
         }
-        self.given_away = {self.forward.places[v].array for v in self.forward.given_away if v in self.forward.places}
-        self.given_away_back = {
-            self.backward.places[v].array for v in self.backward.given_away if v in self.backward.places
-        }
+        return there, back
+
+    def _load(self, there: dict, back: dict) -> None:
+        """Make functions of the sources, which call those."""
         space = {"np": np, "padded": padded, **ELEMENTWISE}
-        self.kernel_source = None
-        if backend == "numba":
-            self.kernel_source = kernels_of(there, back, real.name)
+        if self.kernel_source:
             kernels = vars(module_of(self.kernel_source))
             space |= {name: kernels[name] for name in kernels if name.startswith(("forward_", "backward_"))}
-        there_ends, back_ends = self.forward.ends(), self.backward.ends()
-        self.forward_source = there.text(self.arguments["forward"], [*map(there.result, d.outs), *there_ends])
-        returned = [*map(back.result, results), *back_ends, *map(back.read, totals)]
-        self.backward_source = back.text(self.arguments["backward"], returned)
-        lived_in = [home.array for loop in (self.forward, self.backward) for home in loop.homes.values()]
-        self.consumes = any(
-            room.place.array not in self.backward.buffers and any(v not in kept for _, v in room.tenants)
-            for room in rooms.values()
-        )
-        fixed = {*lived_in, *self.forward.homes, *self.backward.homes}
-        fixed |= {name for name, room in {**self.forward.rooms, **rooms}.items() if len(room.tenants) > 1}
-        fixed |= {carry.array for loop in (self.forward, self.backward) for carry in loop.carries}
-        self.shared = {
-            self.forward: self._shared(self.forward, self.forward_source, {*fixed, *self.kept, *self.given_away}),
-            self.backward: self._shared(self.backward, self.backward_source, {*fixed, *self.given_away_back}),
-        }
-        self.run_forward = function_of(self.forward_source, "forward", space | there.functions)
-        self.run_backward = function_of(self.backward_source, "backward", space | back.functions)
+        self.run_forward = function_of(self.forward_source, "forward", space | there)
+        self.run_backward = function_of(self.backward_source, "backward", space | back)
 
     def __repr__(self) -> str:
         return f"{self.forward_source}\n\n{self.backward_source}"
@@ -122,7 +104,7 @@ class Program:
         changing = [s for i, s in enumerate(state) if i not in d.steady]
         arrays = dict(zip([v.name for v in self.d.weights], [*weights, *steady]))
         arrays |= dict(zip([v.name for v in self.d.inputs], xs))
-        self._provide(arrays, self.forward, time, pool, self.given_away)
+        self._provide(arrays, self.forward, time, pool)
         first = dict(zip(d.state, changing))
         for carry in self.forward.carries:
             arrays[carry.array][0 if carry.kept else ...] = first[carry.before]
@@ -137,7 +119,7 @@ class Program:
         time, d = len(gs[0]), self.d
         changing = [g for i, g in enumerate(g_state) if i not in d.steady]
         arrays = arrays | dict(zip([place.array for place in self.g_outs.values()], gs))
-        self._provide(arrays, self.backward, time, pool, self.given_away_back)
+        self._provide(arrays, self.backward, time, pool)
         first = dict(zip(d.g_state, changing))
         for carry in self.backward.carries:
             arrays[carry.array][-1 if carry.kept else ...] = first[carry.before]
@@ -152,48 +134,19 @@ class Program:
         ]
         return g_x, states, [*totals.values()]
 
-    def _shared(self, loop: Loop, source: str, fixed: set) -> dict[str, str]:
-        """For each array whose place another one has, at other times, that other one: both need not be there at once.
-
-        An array is used from the first line that names it to the last; all of the loop is one line for arrays with an
-        axis of time.
-        """
-        lines = [line for line in source[source.index("):\n") :].splitlines() if not line.startswith("    #")]
-        inside = [i for i, line in enumerate(lines) if line.startswith("        ")]
-        spans: dict[str, tuple[int, int]] = {}
-        for i, line in enumerate(lines):
-            for name in set(re.findall(r"\w+", line)) & loop.buffers.keys():
-                within = i in inside and loop.buffers[name].time is not None
-                first, last = (inside[0], inside[-1]) if within else (i, i)
-                spans[name] = min(first, spans.get(name, (first,))[0]), max(last, spans.get(name, (0, last))[1])
-        free_from: dict[str, int] = {}
-        found: dict[str, str] = {}
-        for name in sorted(spans.keys() - fixed, key=lambda name: spans[name]):
-            place = loop.buffers[name]
-            like = [n for n, end in free_from.items() if end < spans[name][0] and alike(loop.buffers[n], place)]
-            owner = like[0] if like else name
-            found[name] = owner
-            free_from[owner] = spans[name][1]
-        return found
-
-    def _provide(self, arrays: dict, loop: Loop, time: int, pool: dict, given_away: set) -> None:
+    def _provide(self, arrays: dict, loop: Loop, time: int, pool: dict) -> None:
         """Arrays to write into: those of the pool, or new ones; always new ones for what is given away."""
+        given_away = {loop.places[v].array for v in loop.given_away if v in loop.places}
         for name, place in loop.buffers.items():
             if home := loop.homes.get(name):
-                start, stop = home.cut or (0, None)
-                arrays[name] = arrays[home.array][..., start:stop]
+                arrays[name] = arrays[home.array][..., slice(*home.cut or (None,))]
                 continue
-            owner = loop.reverse, self.shared[loop].get(name, name)
-            array = pool.get(owner) if name not in given_away else None
+            array = pool.get((loop.reverse, name)) if name not in given_away else None
             if array is None or (place.time and len(array) != time + place.more):
                 array = place.made(time)
                 if name not in given_away:
-                    pool[owner] = array
+                    pool[loop.reverse, name] = array
             arrays[name] = array
-
-
-def alike(a: Place, b: Place) -> bool:
-    return (a.shape, a.dtype, a.time is None, a.more) == (b.shape, b.dtype, b.time is None, b.more)
 
 
 def written(function: Any) -> Any:
@@ -216,6 +169,10 @@ def real_dtype(d: Derived) -> np.dtype:
     """The dtype of most of what a step computes: float32 or float64."""
     kinds = [v.dtype for v in reach(d.roots()) if v.dtype.name in ("float32", "float64")]
     return max(set(kinds), key=kinds.count, default=np.dtype(np.float32))
+
+
+def fused(real: np.dtype) -> Callable[..., FusedLoop]:
+    return partial(FusedLoop, real)
 
 
 def kernels_of(there: NumbaSource, back: NumbaSource, dtype: str) -> str:

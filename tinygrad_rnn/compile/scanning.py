@@ -23,9 +23,8 @@ from ..errors import described
 from ..modes import is_recording
 from ..nn.recurrent import masked, name_of, prepared, restarted, unrolled
 from ..ops import at, concatenate, flip, getitem, reshape
-from ..ops.checkpoint import Derivative, Run, set_states
+from ..ops.checkpoint import Run, program, set_states
 from ..ops.checkpoint import states as draws_of
-from ..recording import primitive
 from ..tensor import Tensor, bare
 from .numba_module import has_numba
 from .program import Program
@@ -216,7 +215,7 @@ class Scan:
         self.weights = [*[bare(around.parts[i]) for i in entry.parts], *entry.constants]
         self.pool = entry.pools.pop() if entry.pools else {}
         self.kept: dict | None = None
-        self.run: Run | None = None  # what computes the same on the tape
+        self.tape: Run | None = None  # what computes the same on the tape
 
     def noted(self, given: list, again: Callable, name: str) -> list:
         """The outputs and the last state, as tensors, with an entry on the tape for all."""
@@ -225,8 +224,8 @@ class Scan:
         inputs = [x for x, wanted in zip(given, self.wants) if wanted] + trained
         if not inputs:
             return [Tensor(a) for a in self.forward()]
-        self.run = Run(again, name, [None] * sum(self.wants) + trained, self.around.generators())
-        return [*scan(*inputs, run=self)]
+        self.tape = Run(again, name, [None] * sum(self.wants) + trained, self.around.generators())
+        return [*program(*inputs, run=self)]
 
     def forward(self) -> list:
         xs = [self.arrays[0], *self.rows, *self._drawn()]
@@ -245,14 +244,14 @@ class Scan:
 
     def backward(self, gs: Sequence) -> list:
         """The gradients of what was given and wants one."""
-        n, program = len(self.entry.program.d.outs), self.entry.program
+        n, compiled = len(self.entry.program.d.outs), self.entry.program
         if self.kept is None:  # the last backward pass has written over what it was given
-            now = draws_of(self.run.generators)
-            set_states(self.run.generators, self.run.draws)
+            now = draws_of(self.tape.generators)
+            set_states(self.tape.generators, self.tape.draws)
             self.forward()
-            set_states(self.run.generators, now)
-        kept, self.kept = self.kept, None if program.consumes else self.kept
-        g_x, g_state, g_weights = program.backward_pass(kept, [*gs[:n]], [*gs[n:]], self.pool)
+            set_states(self.tape.generators, now)
+        kept, self.kept = self.kept, None if compiled.consumes else self.kept
+        g_x, g_state, g_weights = compiled.backward_pass(kept, [*gs[:n]], [*gs[n:]], self.pool)
         return [*[g for g, wanted in zip([g_x, *g_state], self.wants) if wanted], *g_weights]
 
     def __del__(self) -> None:
@@ -269,18 +268,3 @@ def on_tape(
     ys, last, *every = unrolled(cell, xs, rebuild(parts), mask, reset, **options)
     found = [Tensor(y) if not isinstance(y, Tensor) else y for y in trees.flatten([ys, *every, last])[0]]
     return [y for y in found if has_gradient(y.dtype)]
-
-
-@primitive(several=True)
-def scan(*arrays, run):
-    return tuple(run.forward())
-
-
-def _rule(g: tuple, arrays: tuple, run: Scan) -> list:
-    if not any(isinstance(x, Tensor) for x in (*arrays, *g)):
-        return run.backward(g)
-    g = [x for x in g if has_gradient(x.dtype)]
-    return [*Derivative(run.run, len(g)).noted((*arrays, *g))]
-
-
-scan.vjp(_rule)

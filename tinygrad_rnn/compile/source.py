@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -34,8 +34,9 @@ class NumPySource:
     def write_loop(self) -> None:
         self.write(WITHIN)
 
-    def text(self, arguments: list[str], returned: list[str]) -> str:
-        """The source of a function."""
+    def text(self, arguments: list[str], results: Iterable[str], totals: Iterable[str] = ()) -> str:
+        """The source of a function, which returns results, the last of what is carried over, and totals."""
+        returned = [*results, *self.loop.ends(), *totals]
         parts = [self.lines[ALWAYS], self.lines[BEFORE], self.looped(), self.lines[AFTER], self.lines[TOTAL]]
         head = f"def {self.name}({', '.join(['T', *arguments])}):"
         head = textwrap.wrap(head, 116, subsequent_indent="        ")

@@ -27,7 +27,7 @@ from ..ops.elementwise import quotient
 from ..ops.indexing import put
 from ..recording import Primitive
 from ..tape import Leaf, Node, reached, walk
-from ..tensor import Tensor
+from ..tensor import Tensor, bare
 from .graph import Value, reach
 from .graph import called as called_here
 from .surroundings import StandIn, Surroundings
@@ -230,14 +230,12 @@ class Ends:
 @contextmanager
 def nothing_drawn_elsewhere() -> Iterator[None]:
     """Refuse a step that draws from NumPy's global generator, or Python's: it would be the same at each step."""
-    before = np.random.get_state(), random.getstate()
+    ours, theirs = np.random.get_state(), random.getstate()  # noqa: NPY002
     yield
-    if str(np.random.get_state()) != str(before[0]) or random.getstate() != before[1]:
-        np.random.set_state(before[0])
-        random.setstate(before[1])
-        raise Untraceable(
-            "random numbers are drawn from a global generator: one that is an attribute is drawn from anew"
-        )
+    if str(np.random.get_state()) != str(ours) or random.getstate() != theirs:  # noqa: NPY002
+        np.random.set_state(ours)  # noqa: NPY002
+        random.setstate(theirs)
+        raise Untraceable("random numbers are drawn from a global generator, and not from one that is an attribute")
 
 
 @contextmanager
@@ -250,7 +248,7 @@ def naming_locals() -> Iterator[None]:
         while outer := outer.f_back:
             depth += 1
         for name, x in frame.f_locals.items():
-            x = getattr(x, "_data", x)
+            x = bare(x)
             if isinstance(x, Traced) and (x.value.name is None or found.get(x.value, depth) < depth):
                 x.value.name, found[x.value] = name, depth
         return look
@@ -307,7 +305,7 @@ def derive(
                 found[s._data.value] = np.zeros_like(s._data).value
 
     def values(tensors: Sequence) -> list[Value]:
-        return [getattr(t, "_data", t).value for t in tensors]
+        return [bare(t).value for t in tensors]
 
     constants = [value for value, _ in trace.constants.values()]
     draws = [draw.value for draw in trace.draws]

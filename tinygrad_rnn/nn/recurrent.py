@@ -23,7 +23,7 @@ from ..modes import is_observed, no_grad
 from ..ops import stack, unstack, where
 from ..ops.checkpoint import set_states
 from ..ops.checkpoint import states as draws_of
-from ..tensor import Tensor
+from ..tensor import Tensor, bare
 from .cells import Cell, pair
 from .module import Module
 from .watch import in_time, noted, unwatched
@@ -95,7 +95,7 @@ def unrolled(
     pad_value: float = 0, compiled: Any = False, shown: dict | None = None,
 ) -> tuple:  # fmt: skip
     """The loop. What is shown to who is watching is kept in ``shown``, by time."""
-    data, name = getattr(xs, "_data", xs), name_of(cell)
+    data, name = bare(xs), name_of(cell)
     step, start = cell.step, state
 
     def first(x: Any) -> tuple[Any, Any]:
@@ -134,7 +134,7 @@ def unrolled(
             y, state = step(x, state)
             ys.append(y)
         if times != range(len(data)):
-            ys = by_time(ys, times, order, missing=np.full_like(getattr(y, "_data", y), pad_value))
+            ys = by_time(ys, times, order, missing=np.full_like(bare(y), pad_value))
             made = by_time(made, times, order, missing=start, held=True) if states else made
         return (stack(ys), state, stacked(made)) if states else (stack(ys), state)
 
@@ -230,7 +230,7 @@ def mask_of(lengths: Any, mask: Any, xs: Any, batch_first: bool = False) -> Any:
 
 
 def checked_lengths(lengths: Any, time: int, batch: int) -> np.ndarray:
-    lengths = getattr(lengths, "_data", lengths)
+    lengths = bare(lengths)
     if is_array(lengths) and device_of(lengths) != "cpu":
         raise DeviceError(f"lengths: expected them on the CPU, which counts the steps; got {described(lengths)}: "
                           "keep them there, or pass a mask")  # fmt: skip
@@ -249,13 +249,13 @@ def flags(name: str, value: Any, xs: Any, batch_first: bool = False) -> Any:
     """A mask, or resets: an array of booleans (time, batch), checked; or None."""
     if value is None:
         return None
-    value = getattr(value, "_data", value)
+    value = bare(value)
     value = value if is_array(value) else np.asarray(value)
     axes, shape = ("(batch, time)", xs.shape[1::-1]) if batch_first else ("(time, batch)", xs.shape[:2])
     if value.shape != shape or value.dtype != bool:
         hint = f": is it the other way round? pass {name}.T" if value.shape == shape[::-1] != shape else ""
         raise ValueError(f"{name}: expected booleans {axes}, {shape} as of xs, got {described(value)}{hint}")
-    if device_of(value) not in ("cpu", device_of(getattr(xs, "_data", xs))):
+    if device_of(value) not in ("cpu", device_of(bare(xs))):
         raise DeviceError(f"{name}: expected it on the CPU, or with xs, {described(xs)}; it is {described(value)}")
     return value.T if batch_first else value
 
@@ -284,7 +284,7 @@ def idle(xs: Any, state: Any, mask: Any, reset: Any) -> bool:
 
 def filled(xs: Any, mask: Any) -> Any:
     """The inputs; where a sequence has none, its first one, or that of a sequence which has one."""
-    data = getattr(xs, "_data", xs)
+    data = bare(xs)
     if not mask.size:
         return xs
     mask = move(mask, device_of(data))
@@ -300,7 +300,7 @@ def chosen(row: Any, name: str, new: Any, old: Any) -> Any:
     """new for the sequences that are flagged, old for the others."""
     if new is old:
         return new
-    a, b = getattr(new, "_data", new), getattr(old, "_data", old)
+    a, b = bare(new), bare(old)
     if not is_array(a) or a.shape[:1] != row.shape or (is_array(b) and (a.shape, a.dtype) != (b.shape, b.dtype)):
         like = described(old) if is_array(b) and b.shape[:1] == row.shape else f"a tensor (batch, ...), {len(row)} rows"
         raise ValueError(f"{name}: expected {like}, of which a mask holds some rows, got {described(new)}")
@@ -354,7 +354,7 @@ def name_of(cell: Cell) -> str:
 
 def checked_sequence(xs: Any) -> Any:
     """The array of xs, if it has an axis of time."""
-    data = getattr(xs, "_data", xs)
+    data = bare(xs)
     if not getattr(data, "ndim", 0):
         raise TypeError(f"xs: expected an array or a tensor, time first, got {described(xs)}")
     return data

@@ -77,14 +77,16 @@ def checkpointed(
     if memory is not None and compiled not in ("auto", False):
         raise ValueError(f"memory, compiled: expected one of them, got both, compiled={compiled!r}: what is known is "
                          "how many bytes the tape takes")  # fmt: skip
-    from .. import compile  # which knows cells: it is asked for when it is needed
-
     options = {"lengths": lengths, "mask": mask, "reset": reset, "reverse": reverse}
     time, module = getattr(xs, "shape", ())[:1], cell if isinstance(cell, Module) else Module()
     if time in ((), (0,)):  # nothing to be cut
         return scan(cell, xs, state, **options, states=states, pad_value=pad_value, compiled=compiled)
     (time,), every, pad_value = time, every if every is None else whole("every", every, 1), number(pad_value)
-    memory = memory if memory is None else whole("memory", memory, 1)
+    memory, on_tape = memory if memory is None else whole("memory", memory, 1), nullcontext
+    if memory is not None:
+        from ..compile import compiled as by_programs  # which knows cells: it is asked for when it is needed
+
+        on_tape = partial(by_programs, False)
     parameters = [*(module.parameters() if parameters is None else parameters)]
     generators = [*(drawn_from(module) if generators is None else generators)]
     run, xs, state, mask, reset = prepared(cell, xs, state, **options)
@@ -96,7 +98,7 @@ def checkpointed(
     def loop(xs: Any, state: Any, mask: Any, reset: Any, home: Any, shown: dict | None = None) -> tuple:
         cell = run if home is None else Function(run.function, home)
         skipped = unseen(generators) if idle(xs, state, mask, reset) else nullcontext()  # as the whole scan skips them
-        with skipped, nullcontext() if memory is None else compile.compiled(False):
+        with skipped, on_tape():
             made = {"states": states, "pad_value": pad_value, "compiled": compiled}
             return unrolled(cell, xs, state, mask, reset, **made, shown=shown)
 

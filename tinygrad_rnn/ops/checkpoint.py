@@ -164,6 +164,25 @@ def recompute(*arrays, run, done):
 recompute.vjp(lambda g, arrays, run: Derivative(run, len(g)).noted((*arrays, *g)))
 
 
+@primitive(several=True)
+def program(*arrays, run):
+    """What ``run.forward()`` computes from the arrays; it has a way back of its own."""
+    return tuple(run.forward())
+
+
+# Gradients that are to be differentiated are those of the tape, which run.tape computes again
+program.vjp(lambda g, arrays, run: run.backward(g) if is_plain((*arrays, *g)) else differentiable(g, arrays, run.tape))
+
+
+def is_plain(values: Sequence) -> bool:
+    return not any(isinstance(x, Tensor) for x in values)
+
+
+def differentiable(g: Sequence, arrays: Sequence, run: Run) -> tuple:
+    g = [x for x in g if has_gradient(x.dtype)]
+    return Derivative(run, len(g)).noted((*arrays, *g))
+
+
 def leaves(parameters: Iterable[Tensor]) -> list[Tensor]:
     """The parameters, each once."""
     parameters = [parameters] if isinstance(parameters, Tensor) else [*parameters]
