@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.util
 import os
 import sys
+
+# Two workers and their products' threads would wait for each other; to be said before NumPy is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import fakecupy
 import hypothesis

@@ -1,4 +1,4 @@
-"""Random steps, in random ways to run them: a program computes what the tape does, value by value, gradient by gradient.
+"""Random steps, in random ways to run them: a program computes what the tape does, values and gradients.
 
 A step is made line by line: an operation, of values that there are so far, which are tried at once, so that what does
 not fit together is left out. Every line is Python's, and a step that fails is printed: it can be pasted into a file.
@@ -30,7 +30,8 @@ UNARY = [
 ]  # fmt: skip
 BINARY = [
     "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / (1 + {b} * {b})", "tg.maximum({a}, {b})", "tg.minimum({a}, {b})",
-    "tg.where({a} > {b}, {a}, {b})", "tg.where({a} > 0, {b}, 0.5)", "({a} - {a} * {b})", "{a} @ {b}", "tg.hypot({a}, {b})",
+    "tg.where({a} > {b}, {a}, {b})", "tg.where({a} > 0, {b}, 0.5)", "({a} - {a} * {b})", "{a} @ {b}",
+    "tg.hypot({a}, {b})",
     "tg.einsum('...i,...j->...ij', {a}, {b})", "({a} @ {b}[..., None])[..., 0]", "tg.concatenate([{a}, {b}], -1)",
     "tg.concatenate([{a}, {b}], 0)", "tg.stack([{a}, {b}], -1)", "{a}.at[..., 0].set({b}[..., -1])",
     "{a}.at[..., :1].add({b}[..., -1:])", "{a} @ {b}.T", "tg.dot({a}, {b})", "tg.arctan2({a}, {b})",
@@ -42,14 +43,16 @@ ALONG = [  # of an axis
     "tg.logsumexp({a}, {k})", "tg.cumsum({a}, {k})", "tg.flip({a}, {k})", "tg.roll({a}, 1, {k})", "tg.prod({a}, {k})",
     "({a} - tg.mean({a}, {k}, keepdims=True)) / tg.sqrt(tg.var({a}, {k}, keepdims=True) + 0.1)",
     "tg.repeat({a}, 2, {k})", "tg.take({a}, [0, -1, 0], {k})", "tg.expand_dims({a}, {k})", "tg.norm({a} + 1, axis={k})",
-    "tg.sum({a}, {k}, keepdims=True)", "{a} * tg.softmax({a}, {k})", "tg.take_along_axis({a}, tg.argmax({a}, {k}, keepdims=True), {k})",
+    "tg.sum({a}, {k}, keepdims=True)", "{a} * tg.softmax({a}, {k})",
+    "tg.take_along_axis({a}, tg.argmax({a}, {k}, keepdims=True), {k})",
 ]  # fmt: skip
 VIEWS = [
     "{a}[..., :1]", "{a}[..., 1:]", "{a}[..., -1]", "{a}[0]", "{a}[1:]", "{a}[..., ::-1]", "{a}[..., [0, -1]]", "{a}.T",
     "{a}[None]", "{a}[..., None]", "tg.ravel({a})", "{a}.reshape(-1, 1)", "{a}.reshape({a}.shape[0], -1)", "{a}.mT",
     "tg.swapaxes({a}, 0, -1)", "tg.broadcast_to({a}, (2, *{a}.shape))", "tg.split({a}, 2, -1)[1]", "tg.tril({a})",
     "tg.pad({a}, 1)[..., 1:]", "tg.tile({a}, 2)", "{a}.reshape({a}.shape[0], 2, -1).swapaxes(0, 1)", "tg.diagonal({a})",
-    "tg.unstack({a}, -1)[0]", "tg.squeeze({a})", "tg.sum({a})", "tg.mean({a})", "tg.max({a})", "tg.moveaxis({a}, 0, -1)",
+    "tg.unstack({a}, -1)[0]", "tg.squeeze({a})", "tg.sum({a})", "tg.mean({a})", "tg.max({a})",
+    "tg.moveaxis({a}, 0, -1)",
 ]  # fmt: skip
 OF_INTEGERS = ["{n} + 1", "({n} * 3 + 1) % 5", "{n} + ({a} > 0).sum()", "-{n}", "{n} * {n} % 7"]
 
@@ -65,7 +68,7 @@ class Step:
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}: {a.dtype} {a.shape}" for name, a in self.arrays.items())
-        options = {name: getattr(value, "tolist", lambda: value)() for name, value in self.options.items()}
+        options = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in self.options.items()}
         return "\n".join([f"# {given}; {options}", "def step(x, state):", *["    " + line for line in self.lines]])
 
     def function(self, weights: dict):
@@ -143,12 +146,16 @@ class Maker:
         if not a:
             kind = source.choose("integers", "embedding")
         if kind == "product":
-            w = self._weight((self.values[a].shape or (1,))[-1], source.choose(self.width, self.width, 2, 2 * self.width))
+            w = self._weight(
+                (self.values[a].shape or (1,))[-1], source.choose(self.width, self.width, 2, 2 * self.width)
+            )
             text = source.choose(f"{a} @ {w}", f"{a} @ {w}", f"{w}.T @ {a}", f"tg.tanh({a} @ {w} + {b})")
         elif kind == "weight":
             shape = self.values[a].shape
             w = self._weight(*source.choose(shape, shape[-1:], (), (self.width,), (1, self.width), shape[1:]))
-            text = source.choose(f"{a} * {w}", f"{a} + {w}", f"{w} - {a}", f"tg.sin({w}) * {a}", f"{a} * {w} * {w} + {b}")
+            text = source.choose(
+                f"{a} * {w}", f"{a} + {w}", f"{w} - {a}", f"tg.sin({w}) * {a}", f"{a} * {w} * {w} + {b}"
+            )
         elif kind == "integers":
             text = source.choose(*OF_INTEGERS).format(n=self._some("i"), a=a) if self._some("i") and a else ""
         elif kind == "embedding":
@@ -163,7 +170,9 @@ class Maker:
             self._try(f"v{len(self.made.lines)}", text)
 
     def _weight(self, *shape: int) -> str:
-        if (old := [n for n, a in self.values.items() if n[0] == "w" and a.shape == shape]) and self.source.integer(0, 2):
+        if (old := [n for n, a in self.values.items() if n[0] == "w" and a.shape == shape]) and self.source.integer(
+            0, 2
+        ):
             return old[-1]
         name = f"w{len(self.made.arrays)}"
         self._add(name, self.source.array(shape, -1, 1))
@@ -266,8 +275,8 @@ WAYS = ["once", "once", "again", "both", "last-first", "first-first", "chained",
 
 def compare(made: Step, mode: str, way: str) -> None:
     expected = run(made, False, way)
-    largest = max([np.abs(a).max(initial=0) for a in expected])
-    hypothesis.assume(np.isfinite(largest) and largest < 1e4)
+    if not max([np.abs(a).max(initial=0) for a in expected]) < 1e4:  # it grows without end: nothing to compare
+        return
     single = any(a.dtype == np.float32 for a in made.arrays.values())
     precision = 2e-3 if single else 1e-12 if way != "second-order" else 1e-11
     for i, (a, b) in enumerate(zip(expected, run(made, mode, way), strict=True)):
@@ -276,28 +285,39 @@ def compare(made: Step, mode: str, way: str) -> None:
         np.testing.assert_allclose(b, a, rtol=0, atol=precision * scale, err_msg=f"{way}, {i}\n{made}")
 
 
-def drawn(data) -> tuple[Step, str]:
-    source = Source(lambda low, high: data.draw(st.integers(low, high)))
+def drawn(source: Source) -> tuple[Step, str]:
     way = source.choose(*WAYS)
     return Maker(source, source.choose(6, 3, 9, 14)).made, way
 
 
 ALL = {"suppress_health_check": list(hypothesis.HealthCheck)}
-FEWER = hypothesis.settings.default.max_examples // 4  # as each is compiled
+MOST = hypothesis.settings.default.max_examples
+FEWER = MOST // 4  # as each is compiled
+
+
+def chooser(data) -> Source:
+    return Source(lambda low, high: data.draw(st.integers(low, high)))
 
 
 @hypothesis.given(st.data())
 @hypothesis.settings(**ALL)
 def test_numpys_source_computes_what_the_tape_does(data):
-    made, way = drawn(data)
+    made, way = drawn(chooser(data))
     compare(made, "numpy", way)
+
+
+def test_numpys_source_computes_what_the_tape_does_whatever_the_seed():
+    """Steps that are longer, and odder, than those that Hypothesis begins with."""
+    for seed in range(6 * MOST):
+        made, way = drawn(Source.seeded(seed))
+        compare(made, "numpy", way)
 
 
 @needs_numba
 @hypothesis.given(st.data())
 @hypothesis.settings(max_examples=FEWER, **ALL)
 def test_kernels_compute_what_the_tape_does(data):
-    made, way = drawn(data)
+    made, way = drawn(chooser(data))
     compare(made, "numba", way)
 
 
@@ -306,7 +326,8 @@ def test_kernels_compute_what_the_tape_does(data):
 SOURCES = ["numpy", pytest.param("numba", marks=needs_numba)]
 STEPS = {  # y, the next state
     "rnn": "tg.tanh(x @ w + h), tg.tanh(x @ w + h)", "gated": "tg.sigmoid(x @ w) * h, h + tg.sigmoid(h @ w) * (x - h)",
-    "y-is-x": "x, tg.tanh(x * h @ w)", "state-is-x": "h @ w, x", "y-is-h": "h, x * h + w[0]", "slice": "x[:, :2] @ w[:2], x + h",
+    "y-is-x": "x, tg.tanh(x * h @ w)", "state-is-x": "h @ w, x", "y-is-h": "h, x * h + w[0]",
+    "slice": "x[:, :2] @ w[:2], x + h",
     "state-stays": "tg.tanh(x @ w + h), h",
 }  # fmt: skip
 
@@ -392,9 +413,13 @@ NOT_FINITE = {
 @pytest.mark.parametrize("source", ["numpy", pytest.param("numba", marks=[needs_numba, pytest.mark.slow])])
 @pytest.mark.parametrize("name", NOT_FINITE)
 def test_what_is_not_finite_stays_where_the_tape_has_it(name, source):
-    """In x, the state, a weight, and the gradient that comes in."""
+    """In x, the state, a weight; and no number in the gradient that comes in.
+
+    (That is one of all steps: where the tape has none a program has zeros, and zero times infinity is no number. And
+    an infinite one, where the tape subtracts a part of it, may be a number for a program, which multiplies it.)
+    """
     for bad in (np.nan, np.inf, -np.inf):
-        for place in range(4):
+        for place in range(4 if np.isnan(bad) else 3):
             arrays = [normal(5, 2, 3), normal(2, 3), normal(3, 3) * 0.5, normal(5, 2, 3, seed=1)]
             arrays[place].flat[1] = bad
             results = []
@@ -403,7 +428,7 @@ def test_what_is_not_finite_stays_where_the_tape_has_it(name, source):
                 with np.errstate(all="ignore"):
                     y, last = tg.scan(step_of(NOT_FINITE[name], w=w), x, h, compiled=mode)
                     g = arrays[3][:, :, 0] if y.ndim == 2 else arrays[3]
-                    found = tg.gradients(y, [x, h, w], g)
+                    found = tg.gradients((y * g).sum() + (last * arrays[3][0]).sum(), [x, h, w])
                 results.append([a.data for a in (y, last, *found)])
             for a, b in zip(*results, strict=True):
                 np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12, err_msg=f"{bad} in {place}")

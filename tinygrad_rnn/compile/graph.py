@@ -210,7 +210,7 @@ def inferred(op: str, args: tuple, options: dict) -> tuple[tuple, Any]:
         a, b = [np.empty([0 if i == x.ndim - k else n for i, n in enumerate(x.shape)], x.dtype)
                 for x, k in zip(args, (1, min(args[1].ndim, 2)))]  # fmt: skip
         out = np.matmul(a, b)
-        return (out.shape[1:] if op == "total_matmul" and out.ndim > 2 else out.shape), out.dtype
+        return out.shape, out.dtype
     if op in OPERATIONS:
         stands = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in args]
         out = stands[0] if op == "total" else computed(op, stands, options)

@@ -80,6 +80,7 @@ def gradient_carries(d: Derived) -> list[tuple[Value, Value]]:
 def hold_steady(d: Derived) -> None:
     """A state that no step changes is no state, but a weight: a mask that is drawn once, say."""
     steady = [(s, g) for s, new, g in zip(d.state, d.new_state, d.g_state) if s is new and new not in d.outs]
+    steady = [(s, g) for s, g in steady if s not in d.gradients or g in reach([d.gradients[s]])]  # it is not detached
     for s, _ in steady:
         at = d.state.index(s)
         for values in (d.state, d.new_state, d.g_state):

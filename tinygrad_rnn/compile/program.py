@@ -33,12 +33,13 @@ class Program:
 
     def __init__(self, d: Derived, wants: Sequence[bool], backend: str = "numpy"):
         self.d, self.backend, self.steps = d, backend, {"traced": str(d)}
+        wanted = {g for g, wanted in zip(d.g_state, wants[1:]) if wanted}  # before a pass makes weights of states
         for run in [*PASSES, *(FOR_KERNELS if backend == "numba" else [])]:
             run(d)
             self.steps[run.__name__] = str(d)
         self.gradient_x = d.gradients.get(d.inputs[0]) if wants[0] else None
         self.trained = [w for w in d.weights if w in d.gradients]
-        there, back = self._written({g for g, wanted in zip(d.g_state, wants[1:]) if wanted})
+        there, back = self._written(wanted)
         self.forward_source = there.text(self.arguments["forward"], map(there.result, d.outs))
         results, totals = map(back.result, self.backward.results), map(back.read, self.backward.totals)
         self.backward_source = back.text(self.arguments["backward"], results, totals)

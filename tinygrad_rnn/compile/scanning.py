@@ -46,6 +46,7 @@ class Entry:
         self.draws = trace.draws
         self.pools: list[dict] = []  # arrays that no scan in progress uses
         d = program.d
+        self.flows = [program.gradient_x is not None, *d.flows]
         self.wanted = [i for i, w in enumerate(d.weights) if w in d.gradients and w not in d.steady.values()]
 
 
@@ -89,7 +90,7 @@ def by_program(
     parts, rebuild = trees.flatten(state)
     wants = [isinstance(x, Tensor) and x.requires_grad and is_recording() for x in [xs, *parts]]
     entry, around = entry_for(cell, xs, state, mask, reset, states, pad_value, backend, wants)
-    wants[0] = entry.program.gradient_x is not None  # what no step reads has none, as on the tape
+    wants = [a and b for a, b in zip(wants, entry.flows)]  # what no step reads has no gradient, as on the tape
     given = [xs, *parts]
     constants = [x if wanted or not isinstance(x, Tensor) else x.detach() for x, wanted in zip(given, wants)]
     options = {"states": states, "pad_value": pad_value, "compiled": False}
@@ -155,6 +156,9 @@ def entry_for(
                 entry = made(cell, around, one, rebuild(arrays), mask, reset, wants, states, pad_value, backend)
             except Untraceable as reason:
                 entry = Untraceable(f"{reason}{line_of(reason)}")
+            except Exception as error:  # on the tape it may be right, or be raised where it can be understood
+                entry = Untraceable(f"{type(error).__name__} was raised, {error}{line_of(error)}")
+                entry.__cause__ = error
             PROGRAMS[key] = entry
             if len(PROGRAMS) > MOST:
                 PROGRAMS.popitem(last=False)
@@ -168,7 +172,9 @@ def line_of(error: Exception) -> str:
     """The innermost line of the user's that an error came from, if it came from one."""
     lines = [(frame.f_code.co_filename, n) for frame, n in traceback.walk_tb(error.__traceback__)]
     lines = [
-        (file, n) for file, n in lines if not file.startswith((PACKAGE, NUMPY)) and os.path.dirname(file) != STDLIB
+        (file, n)
+        for file, n in lines
+        if not file.startswith((PACKAGE, NUMPY)) and os.path.dirname(file) != STDLIB and not file.endswith(".pyx")
     ]
     return f", at {os.path.basename(lines[-1][0])}:{lines[-1][1]}" if lines else ""
 

@@ -67,7 +67,7 @@ class NumPySource:
             outside = [u for u in loop.users[v] if loop.parts[u] != part]
             if len(loop.users[v]) == 1 and not outside and v not in loop.totals:
                 return []
-            text = self.expression(v)
+            text = self.expression(v) if v.ndim or part == TOTAL else f"np.asarray({self.expression(v)})"
             return [f"{loop.named(v).array} = {text}"]
         if v.kind == "view":
             read = [u for u in loop.users[v] if u.kind not in ("view", "total")]
@@ -164,7 +164,7 @@ class NumPySource:
         if v.op == "transpose":
             return f"{x}.transpose({(0, *[a + 1 for a in v.options['axes']]) if timed else v.options['axes']})"
         if v.op == "index":
-            return f"{x}[{', '.join([*([':'] if timed else []), *map(index_text, v.options['index'])])}]"
+            return f"{x}[{', '.join([*([':'] if timed else []), *map(index_text, v.options['index'])]) or '...'}]"
         shape = f"({''.join(f'{n}, ' for n in (['T'] if timed else []) + [*v.shape])})"
         if v.op == "reshape":
             return f"{x}.reshape({shape})"

@@ -190,6 +190,7 @@ class Derived:
     g_outs: list[Value]  # the gradients that come from outside
     g_state: list[Value]  # that of the new state, from the next step
     gradients: dict[Value, Value]  # of x, the state and the weights, as far as wanted
+    flows: list[bool]  # of each part of the state that is given: whether anything depends on it, and has a gradient
     steady: dict[int, Value] = field(default_factory=dict)  # weights that are handed in as states: which
 
     def roots(self) -> list[Value]:
@@ -300,6 +301,7 @@ def derive(
         found = gradients(trace, [*outs, *new_state], [*g_outs, *g_state], [x_in, *state_in, *leaves])
         for v, g in found.items():
             g.name = g.name or f"d{v.name}"
+        flows = [s.node is not None and s._data.value in found for s in state_in]
         for s in state_in:  # from the step before nothing flows into a state that is not read
             if s.node is not None and s._data.value not in found:
                 found[s._data.value] = np.zeros_like(s._data).value
@@ -311,7 +313,7 @@ def derive(
     draws = [draw.value for draw in trace.draws]
     derived = Derived(
         trace.graph, [*values([x_in, *others_in]), *draws], values(state_in), [*values(weights), *constants],
-        values(outs), values(new_state), values(g_outs), values(g_state), found,
+        values(outs), values(new_state), values(g_outs), values(g_state), found, flows,
     )  # fmt: skip
     for i, v in enumerate(draws):
         v.name = v.name or f"drawn_{i}"

@@ -147,7 +147,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin, Duck):
 
     def squeeze(self, axis: Any = None) -> Traced:
         dropped = [i for i, n in enumerate(self.shape) if n == 1] if axis is None else axis
-        dropped = normalize_axis_tuple(dropped, self.ndim)
+        dropped = () if not self.ndim and dropped in (0, -1) else normalize_axis_tuple(dropped, self.ndim)
         return self.reshape([n for i, n in enumerate(self.shape) if i not in dropped])
 
     def ravel(self) -> Traced:
@@ -203,6 +203,7 @@ REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "mi
 def reduced(notes: Notes, op: str, x: Traced, axis: Any = None, keepdims: bool = False, **keywords: Any) -> Traced:
     if any(value is not None and value is not np._NoValue for value in keywords.values()):
         raise Untraceable(f"np.{op} with {[*keywords]} cannot be compiled")
+    axis = None if not x.ndim and axis in (0, -1) else axis  # which NumPy allows
     axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
     if not len(axes):
         return x.copy()
