@@ -9,7 +9,8 @@ import pytest
 from test_matrix import CELLS, CUT, EXACT, WAYS, Case, outcome
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compile import Untraceable
+from tinygrad_rnn import nn
+from tinygrad_rnn.compile import Untraceable, program_of
 
 needs_numba = pytest.mark.skipif(not importlib.util.find_spec("numba"), reason="needs numba")
 SOURCES = ["numpy", pytest.param("numba", marks=needs_numba)]
@@ -61,3 +62,17 @@ def test_kernels_compute_what_the_tape_does(name, way):
 @pytest.mark.parametrize("way", ["scan", "all-options", "layers-lengths"])
 def test_the_second_order_goes_by_the_tape(name, way):
     same(name, way, "numpy", order=2)
+
+
+@needs_numba
+def test_where_nothing_else_is_left_the_loop_itself_is_compiled():
+    """Products and kernels are; an operation that is neither leaves the loop to Python."""
+    whole = program_of(nn.LSTMCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32), backend="numba")
+    for name, source in (("forward", whole.forward_source), ("backward", whole.backward_source)):
+        assert f"    {name}_loop(T, " in source and "for t in" not in source
+
+    def step(x, h):
+        return h, np.cumsum(tg.tanh(x + h), axis=-1)
+
+    mixed = program_of(step, np.ones((7, 2, 3)), np.ones((2, 3)), backend="numba")
+    assert "for t in range(T):" in mixed.forward_source and "forward_0(t, " in mixed.forward_source

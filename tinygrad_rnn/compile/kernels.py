@@ -203,10 +203,16 @@ class NumbaSource(NumPySource):
         loop = self.loop
         if v.op in REDUCED and v.options["axis"] == (-1,) and v.args[0].ndim == 2 and loop.where(v.args[0]):
             return [("kernel", self.reduction(v))]
-        if v.op == "matmul" and v.ndim == 2 == v.args[0].ndim and {v.dtype, *[a.dtype for a in v.args]} == {loop.real}:
+        if v.op == "matmul" and self.is_product(v):
             [((a, b), out)] = self.product(v, loop.places[v].at(), all_times=False)
             return [("product", f"np.matmul({a}, {b}, out={out})")]
         return [("other", text) for text in self.statements(v, all_times=False)]
+
+    def is_product(self, v: Value) -> bool:
+        """Whether BLAS can be called for it: of matrices whose rows are whole, or the right one's columns."""
+        (a, b), where = v.args, self.loop.where
+        plain = {v.dtype, a.dtype, b.dtype} == {self.loop.real} and v.ndim == a.ndim == b.ndim == 2
+        return plain and where(a) is not None and where(b.args[0] if b.op == "swap" and not where(b) else b) is not None
 
     # Kernels
 

@@ -83,28 +83,23 @@ gemm = types.ExternalFunction("tinygrad_rnn_{letter}gemm", types.void(
 
 @njit(error_model="numpy")
 def product(a, b, c):
-    """c = a @ b, by BLAS; b may be a transpose (row-major is 101 there, as it is 111, transposed 112)."""
+    """c = a @ b, by BLAS, for matrices of rows; b may be a transpose. (Row-major is 101 there, as it is 111, transposed 112.)"""
     m, k = a.shape
     n = b.shape[1]
     if m == 0 or n == 0 or k == 0:
         c[...] = 0
         return
     size = {size}
-    as_it_is = b.strides[1] == size and b.strides[0] >= n * size
-    if not as_it_is and (b.strides[0] != size or b.strides[1] < k * size):
-        b, as_it_is = np.ascontiguousarray(b), True
-    if a.strides[1] != size or a.strides[0] < k * size:
-        a = np.ascontiguousarray(a)
+    as_it_is = b.strides[1] == size
+    rows_a, rows_c = max(a.strides[0] // size, k), max(c.strides[0] // size, n)  # of one row alone it may say less
+    rows_b = max(b.strides[0] // size, n) if as_it_is else max(b.strides[1] // size, k)
     if m == 1 and as_it_is:
-        gemv(101, 112, k, n, real(1), b.ctypes.data, b.strides[0] // size, a.ctypes.data, 1, real(0), c.ctypes.data, 1)
+        gemv(101, 112, k, n, real(1), b.ctypes.data, rows_b, a.ctypes.data, 1, real(0), c.ctypes.data, 1)
     elif m == 1:
-        gemv(101, 111, n, k, real(1), b.ctypes.data, b.strides[1] // size, a.ctypes.data, 1, real(0), c.ctypes.data, 1)
-    elif as_it_is:
-        gemm(101, 111, 111, m, n, k, real(1), a.ctypes.data, a.strides[0] // size, b.ctypes.data, b.strides[0] // size,
-             real(0), c.ctypes.data, c.strides[0] // size)
+        gemv(101, 111, n, k, real(1), b.ctypes.data, rows_b, a.ctypes.data, 1, real(0), c.ctypes.data, 1)
     else:
-        gemm(101, 111, 112, m, n, k, real(1), a.ctypes.data, a.strides[0] // size, b.ctypes.data, b.strides[1] // size,
-             real(0), c.ctypes.data, c.strides[0] // size)
+        gemm(101, 111, 111 if as_it_is else 112, m, n, k, real(1), a.ctypes.data, rows_a, b.ctypes.data, rows_b,
+             real(0), c.ctypes.data, rows_c)
 '''
 
 

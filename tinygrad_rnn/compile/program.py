@@ -40,10 +40,10 @@ class Program:
         self.gradient_x = d.gradients.get(d.inputs[0]) if wants[0] else None
         self.trained = [w for w in d.weights if w in d.gradients]
         there, back = self._written(wanted)
+        self.kernel_source = kernels_of(there, back, real_dtype(d).name) if backend == "numba" else None
         self.forward_source = there.text(self.arguments["forward"], map(there.result, d.outs))
         results, totals = map(back.result, self.backward.results), map(back.read, self.backward.totals)
         self.backward_source = back.text(self.arguments["backward"], results, totals)
-        self.kernel_source = kernels_of(there, back, real_dtype(d).name) if backend == "numba" else None
         self._load(there.functions, back.functions)
 
     def _written(self, wanted: set[Value]) -> tuple[NumPySource, NumPySource]:
@@ -103,7 +103,10 @@ class Program:
         """The outputs of all steps, the last state, and the arrays that a backward pass needs."""
         time, d, steady = len(xs[0]), self.d, [state[i] for i in self.d.steady]
         changing = [s for i, s in enumerate(state) if i not in d.steady]
-        arrays = dict(zip([v.name for v in self.d.weights], [*weights, *steady]))
+        weights = [*weights, *steady]
+        if self.backend == "numba":  # which takes rows, or columns, as they lie in memory
+            weights = [a if a.flags.forc else np.ascontiguousarray(a) for a in weights]
+        arrays = dict(zip([v.name for v in d.weights], weights))
         arrays |= dict(zip([v.name for v in self.d.inputs], xs))
         self._provide(arrays, self.forward, time, pool)
         first = dict(zip(d.state, changing))
