@@ -27,7 +27,7 @@ NUMPY_ONLY = {name for name in dir(np.ndarray) if name[0] != "_" and f"ndarray.{
 ALLOWED = {
     ("config.py", "config", "show_config"): "of NumPy itself",
     ("config.py", "has_avx512", "show_config"): "of NumPy itself",
-    ("ops/activation.py", "_sigmoid_constants", "asarray"): "of constants, for NumPy's arrays alone",
+    ("ops/activation.py", "constants_of_sigmoid", "asarray"): "of constants, for NumPy's arrays alone",
     ("arrays.py", "operand", "array"): "a list",
     ("arrays.py", "as_array", "asarray"): "of a list or a number: a CuPy array has a shape",
     ("ops/linear.py", "solve", "broadcast_shapes"): "of shapes, no arrays",

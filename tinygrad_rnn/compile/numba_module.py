@@ -83,7 +83,10 @@ gemm = types.ExternalFunction("tinygrad_rnn_{letter}gemm", types.void(
 
 @njit(error_model="numpy")
 def product(a, b, c):
-    """c = a @ b, by BLAS, for matrices of rows; b may be a transpose. (Row-major is 101 there, as it is 111, transposed 112.)"""
+    """c = a @ b, by BLAS, of matrices whose rows are whole; b may be a transpose.
+
+    (There, row-major is 101; as it is, 111; transposed, 112.)
+    """
     m, k = a.shape
     n = b.shape[1]
     if m == 0 or n == 0 or k == 0:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph import OWN, Value, padded, reach
+from ..ops.activation import constants_of_sigmoid
+from .graph import Value, padded, reach
 from .kernels import FusedLoop, NumbaSource
 from .loops import RESERVED, Loop, Place, given
 from .numba_module import has_product, module_of, source_of
@@ -73,7 +74,7 @@ class Program:
 
     def _load(self, there: dict, back: dict) -> None:
         """Make functions of the sources, which call those."""
-        space = {"np": np, "padded": padded, **ELEMENTWISE}
+        space = {"np": np, "padded": padded, "sigmoid": sigmoid, "quotient": quotient}
         if self.kernel_source:
             kernels = vars(module_of(self.kernel_source))
             space |= {name: kernels[name] for name in kernels if name.startswith(("forward_", "backward_"))}
@@ -153,20 +154,20 @@ class Program:
             arrays[name] = array
 
 
-def written(function: Any) -> Any:
-    """An operation of our own as NumPy's are: with a place to write into."""
-
-    def into(*args: Any, out: Any = None) -> Any:
-        result = function(*args)
-        if out is None:
-            return result
-        out[...] = result
-        return out
-
-    return into
+def sigmoid(x: Any, out: Any = None) -> Any:
+    """:func:`~tinygrad_rnn.sigmoid`, into an array."""
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
+    one, large = constants_of_sigmoid(np.ndarray, x.dtype)
+    powers = np.exp(np.minimum(x, large, out=out), out=out)
+    return np.divide(powers, one + powers, out=out)
 
 
-ELEMENTWISE = {name: written(OWN[name]) for name in ("sigmoid", "quotient")}
+def quotient(a: Any, b: Any, out: Any = None) -> Any:
+    """a / b, and 0 where a is 0, into an array."""
+    if isinstance(b, (int, float)):
+        b = np.result_type(a, b).type(b)
+    return np.divide(a, np.where(a == 0, 1, b), out=out)
 
 
 def real_dtype(d: Derived) -> np.dtype:

@@ -28,13 +28,13 @@ def sigmoid(x):
     array([2.06115362e-09, 5.00000000e-01, 9.99999998e-01])
     """
     x = floating(x)
-    one, large = _sigmoid_constants(type(x), x.dtype)
+    one, large = constants_of_sigmoid(type(x), x.dtype)
     powers = np.exp(np.minimum(x, large))
     return powers / (one + powers)
 
 
 @functools.cache
-def _sigmoid_constants(kind: type, dtype: Any) -> tuple:
+def constants_of_sigmoid(kind: type, dtype: Any) -> tuple:
     """1, and an x for which exp(x) is finite, and so large that 1 more is no more; arrays, as NumPy is fastest so."""
     constants = dtype.type(1), dtype.type({2: 11, 4: 88}.get(dtype.itemsize, 700))
     return tuple(map(np.asarray, constants)) if kind is np.ndarray else constants
