@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt, nn
-from tinygrad_rnn.compile.scanning import program_of
+from tinygrad_rnn.compile import program_of
 
 TIME, BATCH, FEATURES, HIDDEN, OUTPUTS = 7, 2, 3, 4, 5
 
