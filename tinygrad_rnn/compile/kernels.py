@@ -154,7 +154,7 @@ class NumbaSource(NumPySource):
     def write_loop(self) -> None:
         loop = self.loop
         inner = [v for v in loop.values if v in loop.level and v.kind != "view"]
-        for v in inner:
+        for v in sorted(inner, key=loop.is_joined, reverse=True):  # parts live where they are joined
             self.place(v)
         for level in range(max(loop.level.values(), default=-1) + 1):
             here = [v for v in inner if loop.level[v] == level and not loop.is_joined(v)]
@@ -187,6 +187,12 @@ class NumbaSource(NumPySource):
         """An array for a value, if one is needed: for later, or for another kernel, or a product."""
         loop = self.loop
         if v in loop.places:
+            return
+        joins = [u for u in loop.users[v] if u in loop.level and loop.is_joined(u) and u in loop.places]
+        if joins and loop.is_fusible(v):
+            stops = itertools.accumulate([a.shape[-1] for a in joins[0].args])
+            stop = next(stop for a, stop in zip(joins[0].args, stops) if a is v)
+            loop.places[v] = loop.places[joins[0]].sliced(stop - v.shape[-1], stop)
             return
         outside = loop.is_wanted_outside(v)
         same = [u for u in loop.readers(v) if u in loop.level and not loop.is_joined(u)]
@@ -279,7 +285,7 @@ class Kernel:
         )
         text = form.format(*args)
         inside = [u for u in self.loop.users[v] if u in self.group]
-        written = [*self._places(v)]
+        written = [*dict.fromkeys(self._places(v))]
         if len(inside) > 1 or written or v.name:  # before anything is written: it may be where something was read
             name = self._fresh(called(v))
             self.body.append(f"{name} = {text}")

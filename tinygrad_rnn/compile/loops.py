@@ -196,7 +196,12 @@ class Loop:
         name = self.fresh(name or called(v))
         self.places[v] = self.buffers[name] = given(v, name, timed)
         if timed and v.ndim and v not in self.given_away:
-            self.rooms[name] = Room(self.places[v], [((0, v.shape[-1]), v)])
+            cuts = [u for u in self.users[v] if u.op == "slice" and u.options["axis"] == -1]
+            tenants = [
+                ((u.options["start"], u.options["stop"]), u) for u in cuts
+            ]  # a part may be free before the whole
+            whole = len(cuts) < len(self.users[v]) or v in self.results or not cuts
+            self.rooms[name] = Room(self.places[v], [((0, v.shape[-1]), v)] if whole else tenants)
         return self.places[v]
 
     def moved_in(self, v: Value) -> Place | None:
@@ -220,7 +225,7 @@ class Loop:
 
     def is_done_with(self, u: Value, v: Value) -> bool:
         """Whether nobody reads u any more when v is written (at the same time)."""
-        if u in self.results or u in self.after or u in self.totals:
+        if u in self.results or u in self.totals or base(u) in self.after:
             return False
         for r in self.readers(u):
             together = self.parts[r] == self.parts[v]

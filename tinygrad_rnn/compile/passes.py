@@ -322,6 +322,24 @@ def sink_joins(d: Derived) -> None:
     d.rebuild(rule)
 
 
+def share_joins(d: Derived) -> None:
+    """What joins some of the parts that another value joins is a part of that."""
+    joins = [v for v in reach(d.roots()) if v.op == "concat" and v.options["axis"] == -1]
+
+    def rule(v: Value, new: Renewed) -> Value | None:
+        if v not in joins:
+            return None
+        for whole in joins:
+            starts = [i for i in range(len(whole.args) - len(v.args)) if whole.args[i : i + len(v.args)] == v.args]
+            starts += [i for i in [len(whole.args) - len(v.args)] if i > 0 and whole.args[i:] == v.args]
+            if starts and v not in reach([whole]):
+                start = sum(a.shape[-1] for a in whole.args[: starts[0]])
+                return d.graph.make("slice", new(whole), axis=-1, start=start, stop=start + v.shape[-1])
+        return None
+
+    d.rebuild(rule)
+
+
 def sunk_into(graph: Graph, v: Value, new: Renewed, start: int, stop: int) -> Value:
     def cut(a: Any) -> Any:
         whole = isinstance(a, Value) and a.shape[-1:] == v.shape[-1:]
@@ -333,4 +351,4 @@ def sunk_into(graph: Graph, v: Value, new: Renewed, start: int, stop: int) -> Va
 PASSES: list[Callable[[Derived], None]] = [
     hold_steady, split_products, merge_products, factor, reassociate, totals, own_places,
 ]  # fmt: skip
-FOR_KERNELS: list[Callable[[Derived], None]] = [sink_joins, sink_slices, own_places]
+FOR_KERNELS: list[Callable[[Derived], None]] = [sink_joins, sink_slices, share_joins, own_places]

@@ -19,6 +19,8 @@ from .passes import FOR_KERNELS, PASSES, Direction, directions, gradient_carries
 from .source import NumPySource
 from .trace import Derived
 
+CHEAP = {"add", "subtract", "multiply", "negative"}
+
 
 class Program:
     """What computes a scan, and its gradients. It is for one shape of a step, and for any number of steps.
@@ -94,9 +96,17 @@ class Program:
         return {v: given(v, v.name, timed=False) for v in d.weights} | {v: given(v, v.name) for v in d.inputs}
 
     def _saved(self, forward: Direction, roots: Iterable[Value]) -> list[Value]:
-        """The values of the forward loop that the backward loop needs."""
+        """The values of the forward loop that the backward loop needs; but what is cheap, kernels compute again."""
         stops = {v for v in forward.values if forward.rank(v) and v.kind != "view"}
-        return [v for v in reach(roots, stops) if v in stops and v not in self.d.inputs]
+        needed = [v for v in reach(roots, stops) if v in stops]
+        if self.backend == "numba":
+            known, operands = {*needed, *self.d.inputs}, set()
+            for v in reach(roots):
+                operands.update([] if v.kind == "elementwise" else v.inputs)
+            again = {v for v in needed if v.op in CHEAP and v not in {*operands, *self.d.outs, *self.d.new_state}}
+            again = {v for v in again if all(a in known - again or not forward.rank(a) for a in v.inputs)}
+            needed = [v for v in reach(roots, stops - again) if v in stops - again]
+        return [v for v in needed if v not in self.d.inputs]
 
     # Running
 
