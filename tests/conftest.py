@@ -62,7 +62,7 @@ def xp(request):
 @pytest.fixture(autouse=True)
 def _scans(request, monkeypatch):
     """Run scans as --compiled says: by programs of that kind, wherever there can be one."""
-    if source := request.config.getoption("--compiled"):
+    if (source := request.config.getoption("--compiled")) and not request.node.get_closest_marker("tape"):
         compile = importlib.import_module("tinygrad_rnn.compile")
         monkeypatch.setattr(compile, "SHORT", 0)
         monkeypatch.setattr(compile, "has_numba", lambda: source == "numba")

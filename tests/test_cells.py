@@ -224,6 +224,7 @@ def test_cells_are_torchs(name, bias):
         np.testing.assert_allclose(p.grad.data, getattr(theirs, key).grad.numpy(), rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.tape
 @each_cell
 def test_a_scan_is_a_loop_and_no_state_is_zeros(make, equations):
     cell, xs = make(rng=0), draw(T, B, I).astype(np.float32)

@@ -189,6 +189,7 @@ def test_second_order_through_a_mask():
     tg.check_gradients(lambda xs, h: tg.scan(cell, xs, h, mask=mask), draw(T, B, I), draw(B, H), order=2)
 
 
+@pytest.mark.tape
 @both_ways
 def test_steps_without_any_input_are_not_computed(reverse):
     calls = []
@@ -406,6 +407,7 @@ def test_a_function_is_reset_to_its_first_state_and_masked():
     np.testing.assert_array_equal(last, [3, 5])
 
 
+@pytest.mark.tape
 def test_what_a_step_does_not_change_may_be_of_any_shape():
     def step(x, state):
         h, weight = state
@@ -433,6 +435,7 @@ def test_reverse_is_the_sequence_reversed(make):
         np.testing.assert_array_equal(a.data, b.data[::-1])
 
 
+@pytest.mark.tape
 @each_cell
 def test_all_states(make):
     cell, xs = float64(make), draw(T, B, I)
