@@ -76,3 +76,21 @@ def test_where_nothing_else_is_left_the_loop_itself_is_compiled():
 
     mixed = program_of(step, np.ones((7, 2, 3)), np.ones((2, 3)), backend="numba")
     assert "for t in range(T):" in mixed.forward_source and "forward_0(t, " in mixed.forward_source
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_state_that_becomes_a_constant_is_one_for_what_is_made_of_it(source):
+    w = tg.tensor(np.array([0.3, -0.8]), requires_grad=True)
+    x, start = np.ones((4, 3, 2)), (np.zeros((3, 2)), np.full((3, 2), 0.5))
+
+    def step(x, state):
+        h, _ = state
+        constant = w + np.zeros((3, 2))
+        return h, (tg.tanh(x + h * tg.tanh(constant)), constant)
+
+    results = []
+    for compiled in (False, source):
+        ys, (h, c) = tg.scan(step, x, start, compiled=compiled)
+        results.append([ys.data, h.data, c.data, tg.gradients((ys * ys).sum() + (h * c).sum(), w).data])
+    for expected, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=EXACT, atol=EXACT)

@@ -266,11 +266,14 @@ def totals(d: Derived) -> None:
 
 
 def own_places(d: Derived) -> None:
-    """Each carried value is computed into a place of its own, be it another one, an input, or part of something."""
+    """Each carried value is computed into a place of its own, be it another one, an input, part of something, or always
+    the same: what is made of that is made before.
+    """
     taken: list[Value] = []
+    varying = set().union(*[direction.varying for direction in directions(d)])
 
     def own(v: Value) -> Value:
-        if v.kind in ("input", "view") or v in taken:
+        if v.kind in ("input", "view") or v in taken or (v not in varying and v.op != "copy"):
             v = d.graph.make("copy", v, tag=len(taken), name=v.name)
         taken.append(v)
         return v
