@@ -94,3 +94,32 @@ def test_a_state_that_becomes_a_constant_is_one_for_what_is_made_of_it(source):
         results.append([ys.data, h.data, c.data, tg.gradients((ys * ys).sum() + (h * c).sum(), w).data])
     for expected, got in zip(*results, strict=True):
         np.testing.assert_allclose(got, expected, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_is_the_users_may_be_written_into_before_the_backward_pass(source, masked):
+    """Inputs, a mask, a state, and an array that the cell holds."""
+
+    class Masked(nn.RNNCell):
+        def __init__(self):
+            super().__init__(3, 4, rng=0, dtype=np.float64)
+            self.gain = np.linspace(0.5, 1.5, 4)
+
+        def step(self, x, h):
+            y, h = super().step(x, h)
+            return y * self.gain, h
+
+    def gradients(compiled):
+        rng = np.random.default_rng(1)
+        cell, x, start = Masked(), rng.standard_normal((9, 2, 3)), rng.standard_normal((2, 4))
+        mask = rng.random((9, 2)) < 0.6
+        mask[:, 0] = True
+        ys, h = tg.scan(cell, x, start, mask=mask if masked else None, compiled=compiled)
+        for array in (x, start, cell.gain):
+            array[:] = 0
+        mask[:] = ~mask
+        return tg.gradients((ys * ys).sum() + h.sum(), [*cell.parameters()])
+
+    for expected, got in zip(gradients(False), gradients(source), strict=True):
+        np.testing.assert_allclose(got.data, expected.data, rtol=EXACT, atol=EXACT)

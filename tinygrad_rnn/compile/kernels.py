@@ -72,10 +72,10 @@ class FusedLoop(Loop):
 
     def _level(self) -> None:
         """When, within a step, values are computed: as early as they can, then as late as they may."""
-        inner = [v for v in self.values if self.parts[v] == WITHIN and v not in self.given and not self._is_before(v)]
+        inner = [v for v in self.values if self.parts[v] == WITHIN and v.kind != "input" and v not in self.given]
         self.level: dict[Value, int] = {}
         for v in inner:
-            at = [self.level[a] + self._apart(a, v) for a in self._bases(v) if a in self.level]
+            at = [self.level[a] + self._apart(a, v) for a in v.inputs if a in self.level]
             self.level[v] = max(at, default=0)
         for v in reversed(inner):
             users = [u for u in self.users[v] if u in self.level]
@@ -84,12 +84,6 @@ class FusedLoop(Loop):
         for v in inner:
             if v.kind in ("view", "join") and (v.kind == "view" or self.is_joined(v)):
                 self.level[v] = max([self.level[a] for a in v.inputs if a in self.level], default=0)
-
-    def _is_before(self, v: Value) -> bool:
-        return v.op == "input" and v not in self.given
-
-    def _bases(self, v: Value) -> list[Value]:
-        return v.inputs
 
     def _followed(self, users: list[Value]) -> list[Value]:
         """The users, and behind views and joins theirs."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import trees
-from ..arrays import has_gradient
+from ..arrays import has_gradient, is_array, private
 from ..debug import PACKAGE
 from ..errors import described
 from ..modes import is_recording
@@ -87,6 +87,8 @@ def by_program(
     cell: Any, xs: Any, state: Any, mask: Any, reset: Any, states: bool, pad_value: float, backend: str
 ) -> tuple:
     """A scan over all of xs, first to last."""
+    if is_recording():  # what is no tensor is the user's, who may write into it before the backward pass
+        xs, mask, reset, state = [trees.map(kept, x) for x in (xs, mask, reset, state)]
     parts, rebuild = trees.flatten(state)
     wants = [isinstance(x, Tensor) and x.requires_grad and is_recording() for x in [xs, *parts]]
     entry, around = entry_for(cell, xs, state, mask, reset, states, pad_value, backend, wants)
@@ -99,6 +101,11 @@ def by_program(
     n = len(entry.program.d.outs)
     last = rebuild(outs[n:])
     return (outs[0], last, rebuild(outs[1:n])) if states else (outs[0], last)
+
+
+def kept(x: Any) -> Any:
+    """What nobody writes into: a tensor as it is, a copy of an array."""
+    return private(x) if is_array(x) else x
 
 
 def program_of(
@@ -158,7 +165,6 @@ def entry_for(
                 entry = Untraceable(f"{reason}{line_of(reason)}")
             except Exception as error:  # on the tape it may be right, or be raised where it can be understood
                 entry = Untraceable(f"{type(error).__name__} was raised, {error}{line_of(error)}")
-                entry.__cause__ = error
             PROGRAMS[key] = entry
             if len(PROGRAMS) > MOST:
                 PROGRAMS.popitem(last=False)
@@ -184,9 +190,7 @@ def made(
     pad_value: float, backend: str,
 ) -> Entry:  # fmt: skip
     """A new program, for an x of one time, a state, and rows of a mask and of resets, like these."""
-    rows = {name: f[0] for name, f in (("mask", mask), ("reset", reset)) if f is not None}
-
-    like = x
+    rows, like = {name: f[0] for name, f in (("mask", mask), ("reset", reset)) if f is not None}, x
 
     def wrapped(cell: Any) -> Callable:
         def step(x: Any, state: Any, *rows: Any) -> tuple:
@@ -218,7 +222,8 @@ class Scan:
     def __init__(self, entry: Entry, around: Surroundings, given: list, wants: list, mask: Any, reset: Any):
         self.entry, self.around, self.wants = entry, around, wants
         self.arrays, self.rows = [*map(bare, given)], [f for f in (mask, reset) if f is not None]
-        self.weights = [*[bare(around.parts[i]) for i in entry.parts], *entry.constants]
+        parts = [kept(around.parts[i]) if is_recording() else around.parts[i] for i in entry.parts]
+        self.weights = [*map(bare, parts), *entry.constants]
         self.pool = entry.pools.pop() if entry.pools else {}
         self.kept: dict | None = None
         self.tape: Run | None = None  # what computes the same on the tape

@@ -65,7 +65,7 @@ class Surroundings:
         if isinstance(x, dict):
             return type(x), *[(repr(k), self._key(v, joined(name, k), in_function)) for k, v in x.items()]
         if isinstance(op := getattr(x, "op", None), Primitive):
-            return id(op), self._key(op.forward, name, in_function), *map(id, op.rules)
+            return op, self._key(op.forward, name, in_function), *op.rules
         if isinstance(x, types.FunctionType):
             return x if is_ours(x) else self._of_function(x)
         if isinstance(x, types.MethodType):
@@ -73,9 +73,9 @@ class Surroundings:
         if isinstance(x, functools.partial):
             return tuple([self._key(part, name, in_function) for part in (x.func, x.args, x.keywords)])
         if isinstance(x, type):
-            return id(x), *self._of_class(x)
+            return x, *self._of_class(x)
         if isinstance(x, (types.ModuleType, types.BuiltinFunctionType, np.ufunc, staticmethod, classmethod)):
-            return id(getattr(x, "__func__", x))  # which will be there as long as the program
+            return getattr(x, "__func__", x)  # itself, so that nothing else gets its id while there is the program
         if hasattr(x, "__dict__"):
             own = [(k, self._key(v, joined(name, k), in_function)) for k, v in vars(x).items()]
             return type(x), *own, *self._of_class(type(x))

@@ -29,7 +29,7 @@ from ..recording import Primitive
 from ..tape import Leaf, Node, reached, walk
 from ..tensor import Tensor, bare
 from .graph import Value, reach
-from .graph import called as called_here
+from .graph import called as name_of
 from .surroundings import StandIn, Surroundings
 from .traced import Notes, Traced, Untraceable, called, one_slice
 
@@ -93,7 +93,7 @@ class Trace(Notes, Observer):
     def constant(self, array: np.ndarray) -> Value:
         for i, part in enumerate(self.around.parts):  # read by .data, or .numpy(): its value, without a gradient
             if isinstance(part, Tensor) and (array is part._data or array.base is part._data):
-                return getattr(self.part(i), "_data", None).value
+                return self.part(i)._data.value
             if part is array:
                 return self.part(i).value
         return super().constant(array)
@@ -107,7 +107,7 @@ def variable(x: Traced, wanted: bool) -> Tensor:
 @functools.cache
 def atom(op: Primitive) -> Primitive:
     """The operation, with a forward that notes one value where its own would note many, or could not run."""
-    if op.forward not in ATOMS and isinstance(op.forward, np.ufunc):
+    if op.ufunc:
         return op
     same = copy.copy(op)
     same.forward = ATOMS.get(op.forward) or functools.partial(attempted, op.forward)
@@ -200,8 +200,8 @@ class Derived:
         """The step, line by line; first what is computed forward."""
         forward = reach([*self.outs, *self.new_state])
         back = [v for v in reach(self.roots()) if v not in set(forward)]
-        listed = [*map(repr, forward), f"-> {', '.join(map(called_here, [*self.outs, *self.new_state]))}", ""]
-        return "\n".join([*listed, *map(repr, back), f"-> {', '.join(map(called_here, self.gradients.values()))}"])
+        listed = [*map(repr, forward), f"-> {', '.join(map(name_of, [*self.outs, *self.new_state]))}", ""]
+        return "\n".join([*listed, *map(repr, back), f"-> {', '.join(map(name_of, self.gradients.values()))}"])
 
     def rebuild(self, rule: Callable) -> None:
         """Rewrite what the results are made of; see :meth:`Graph.rebuilt`."""
