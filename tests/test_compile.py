@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from test_matrix import CELLS, CUT, EXACT, WAYS, Case, outcome
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile import Untraceable, program_of
+from tinygrad_rnn.compile import Untraceable, program_of, strips
 
 needs_numba = pytest.mark.skipif(not importlib.util.find_spec("numba"), reason="needs numba")
 SOURCES = ["numpy", pytest.param("numba", marks=needs_numba)]
@@ -56,6 +58,44 @@ def test_numpys_source_computes_what_the_tape_does(name, way):
 def test_kernels_compute_what_the_tape_does(name, way):
     if not reason(name, way):
         same(name, way, "numba")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SOME else pytest.mark.slow) for n in [*CELLS, *CUT]])
+def test_strip_by_strip_it_is_the_same(name, source, monkeypatch):
+    """Each of one step; and of three, the last of what is left."""
+    monkeypatch.setattr(strips.Strips, "of", one_by_one)
+    if not reason(name, "all-options"):
+        same(name, "all-options", source)
+    monkeypatch.setattr(strips.Strips, "of", in_threes)
+    same(name, "scan", source)
+
+
+def one_by_one(self, time, whole):
+    pairs = [(t, t + 1) for t in range(time)] or [(0, 0)]
+    return pairs[::-1] if self.loop.reverse else pairs
+
+
+def in_threes(self, time, whole):
+    pairs = [(t, min(t + 3, time)) for t in range(0, time, 3)] or [(0, 0)]
+    return pairs[::-1] if self.loop.reverse else pairs
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("cell", ["LSTMCell", "GRUCell"])
+def test_a_scan_takes_no_more_memory_than_the_tape(cell, source):
+    cell, x = getattr(nn, cell)(32, 64, rng=0), tg.tensor(np.ones((200, 32, 32), np.float32), requires_grad=True)
+    peaks = []
+    for compiled in (False, source):
+        for inputs in (x[:2], x):  # the first so that all is there, and compiled
+            gc.collect()
+            tracemalloc.start()
+            ys, _ = tg.scan(cell, inputs, compiled=compiled)
+            tg.gradients(ys.sum(), [inputs, *cell.parameters()])
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        peaks.append(peak)
+    assert peaks[1] <= peaks[0]
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru-after-keeps", "own", "zoneout-lstm"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compile import Untraceable
+from tinygrad_rnn.compile import Untraceable, scanning
 
 needs_numba = pytest.mark.skipif(not importlib.util.find_spec("numba"), reason="needs numba")
 SOURCES = ["numpy", pytest.param("numba", marks=[needs_numba, pytest.mark.slow])]
@@ -239,6 +239,15 @@ CHANGES = {  # what there is beforehand; what a step adds to x; what happens the
     "property": ("class K: k = 1.0\nclass C:\n    k = property(lambda self: K.k)\nc = C()", "c.k * h", "K.k = 3.0"),
     "dict": ("d = {'k': 1.0}", "d['k'] * h", "d['k'] = 2.0"),
     "array-in-place": ("k = np.ones(3)", "k * h", "k[:] = 2"),
+    "array-of-class-in-place": ("class C: gains = np.ones(3)\nc = C()", "c.gains * h", "C.gains[:] = 2"),
+    "array-in-a-method": ("k = np.ones(3)\nclass C:\n    def f(self, z): return z * k\nc = C()", "c.f(h)",
+                          "k = np.full(3, 2.0)"),
+    "condition-in-a-method": ("k = np.ones(3, bool)\nclass C:\n    def f(self, z): return tg.where(k, z, 0)\nc = C()",
+                              "c.f(h)", "k = np.array([True, False, True])"),
+    "index-in-a-method": ("k = np.arange(3)\nclass C:\n    def f(self, z): return z[..., k]\nc = C()", "c.f(h)",
+                          "k = np.array([2, 0, 1])"),
+    "tensor-of-class": ("class C: gain = tg.tensor(2.0, requires_grad=True)\nc = C()", "c.gain * h",
+                        "C.gain = tg.tensor(3.0, requires_grad=True)"),
     "tensor": ("k = tg.tensor(2.0)", "k * h", "k.data = np.array(3.0)"),
     "data-of-a-parameter": ("k = tg.tensor(2.0, requires_grad=True)", "(k.data * 2) * h", "k.data = np.array(3.0)"),
     "mask-of-a-weight": ("", "h @ (W * (W.data > 0))", "W.data = -W.data"),
@@ -256,12 +265,41 @@ def test_a_program_knows_what_has_changed(name):
     exec(before, space := world())
     step = step_of(f"h = tg.tanh(x + {term}); h, h", space)
     given = numbers(T, B, H), (numbers(B, H),)
-    outcome(step, space, *given, "numpy")
+    for _ in range(2):  # a program of the second run's would hide that the first one's knows too little
+        outcome(step, space, *given, "numpy")
     first = outcome(step, space, *given, False)
     exec(change, space)
     expected = outcome(step, space, *given, False)
     assert not np.array_equal(first[0], expected[0])
     same(expected, outcome(step, space, *given, "numpy"))
+
+
+def test_a_cell_is_traced_once(monkeypatch):
+    """And neither because its numbers change, nor the length of the sequence, nor the number of such cells."""
+    traced = []
+    monkeypatch.setattr(scanning, "made", lambda *args, make=scanning.made: traced.append(args) or make(*args))
+
+    class Mine(tg.nn.Cell):
+        gain = 1.0
+
+        def __init__(self):
+            self.state_size = H
+            self.weight = tg.nn.Parameter(numbers(H, H))
+
+        def step(self, x, h):
+            h = tg.tanh(x + h @ self.weight * self.gain)
+            return h, h
+
+    cell = Mine()
+    for run in range(4):
+        tg.scan(cell, numbers(T + run, B, H), compiled="numpy")[0].sum().backward()
+        cell.weight.data = numbers(H, H, seed=run)
+    tg.scan(Mine(), numbers(T, B, H), compiled="numpy")
+    assert len(traced) == 1
+    cell.gain = 2.0
+    tg.scan(cell, numbers(T, B, H), compiled="numpy")
+    tg.scan(Mine(), numbers(T, B + 1, H), compiled="numpy")
+    assert len(traced) == 3
 
 
 DRAWN = {

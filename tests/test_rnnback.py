@@ -43,10 +43,10 @@ def backward(T, W_e, W_h, W_s, X, h, g_z_s, dh_next, g_z_s_W_s, times, minus, dh
     # times: T×2×4, minus: T×2×4, dh: 2×4, dz_h: T×2×4, dX: T×2×3
     np.matmul(g_z_s.reshape(-1, 5), W_s, out=g_z_s_W_s.reshape(-1, 4))
     np.multiply(h[1:], h[1:], out=times)
-    np.subtract(1.0, times, out=minus)
+    np.subtract(1, times, out=minus)
     for t in reversed(range(T)):
         np.add(dh_next, g_z_s_W_s[t], out=dh)
-        np.multiply(minus[t], dh, out=dz_h[t])
+        np.multiply(dh, minus[t], out=dz_h[t])
         np.matmul(dz_h[t], W_h, out=dh_next)
     np.matmul(dz_h.reshape(-1, 4), W_e, out=dX.reshape(-1, 3))
     dW_e = dz_h.reshape(-1, 4).T @ X.reshape(-1, 3)
@@ -133,7 +133,7 @@ def test_before_the_passes_each_statement_of_the_lectures_is_a_line():
         "dW_s = swap(h_g_z_s)",
         "g_z_s_W_s = matmul(g_z_s, W_s)",  # dh(t) += W_s.T dz_s
         "dh = add(dh_next, g_z_s_W_s)",
-        "dz_h = subtract(dh, times)",  # dz_h = f_h'(z_h) dh(t), which is dh - dh h h
+        "dz_h = multiply(dh, minus)",  # dz_h = f_h'(z_h) dh(t), where f_h'(z_h) is 1 - h h
         "X_dz_h = matmul(X_T, dz_h)",  # dW_e += dz_h X(t).T
         "dW_e = swap(X_dz_h)",
         "db_e = sum(dz_h, axis=(-2,), keepdims=False)",  # db_e += dz_h
@@ -143,5 +143,5 @@ def test_before_the_passes_each_statement_of_the_lectures_is_a_line():
     ]
     assert set(lectures) <= set(lines)
     views = {"h_T = swap(h)", "X_T = swap(X)", "g_z_s", "dh_next", "-> dX, dh, dW_e, dW_h, dW_s, db_e, db_s"}
-    factors = {"times = multiply(dh, h)", "times = multiply(times, h)"}
+    factors = {"times = multiply(h, h)", "minus = subtract(1, times)"}
     assert {*lines} - {*lectures} == views | factors | {"dX = matmul(dz_h, W_e)"}

@@ -46,6 +46,13 @@ class Place:
         """The values of all times."""
         return self.array + ({"t": "[:-1]", "t + 1": "[1:]"}[self.time] if self.more else "") + self._part()
 
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The values of all times, in the array."""
+        return self.part(array[{"t": slice(-1), "t + 1": slice(1, None)}[self.time]] if self.more else array)
+
+    def part(self, array: np.ndarray) -> np.ndarray:
+        return array[..., slice(*self.cut)] if self.cut else array
+
     def sliced(self, start: int, stop: int) -> Place:
         before = self.cut[0] if self.cut else 0
         return replace(self, cut=(before + start, before + stop))
@@ -113,7 +120,8 @@ class Loop:
         rooms: dict[str, Room], reverse: bool,
     ):  # fmt: skip
         self.direction, self.places, self.reverse = direction, dict(places), reverse
-        self.results, self.totals, self.given = [*results, *saved], list(totals), set(places)
+        self.wanted, self.results, self.totals = list(results), [*results, *saved], list(totals)
+        self.given = set(places)
         self.given_away = {base(v) for v in results}
         self.buffers: dict[str, Place] = {}
         self.rooms, self.homes = rooms, dict[str, Place]()  # and the place of an array that is a part of another one

@@ -172,28 +172,6 @@ def side_by_side(graph: Graph, matrices: list[Value], axis: int) -> Value:
 # Sums and products of many --------------------------------------------------------------------------------------------
 
 
-def factor(d: Derived) -> None:
-    """``g - g * f``, as rules have it, is ``(1 - f) * g``, if g waits and f does not.
-
-    Of gradients alone: of what else might be infinite, the one is not a number, and the other is.
-    """
-    rank, uses, graph, forward = ranks(d), used(d), d.graph, directions(d)[0].values
-
-    def rule(v: Value, new: Renewed) -> Value | None:
-        if v.op != "subtract" or v.dtype.kind != "f" or v in forward or rank(v, v) < 2:
-            return None
-        g, factors = v.args[0], flat(v.args[1], "multiply", uses)
-        if g not in factors:
-            return None
-        factors.remove(g)
-        if rank(v, g) < 2 or not factors or max(rank(v, f) for f in factors) >= 2:
-            return None
-        rest = joined(graph, "multiply", [*map(new, factors)])
-        return graph.make("multiply", graph.make("subtract", 1.0, rest), new(g))
-
-    d.rebuild(rule)
-
-
 def reassociate(d: Derived) -> None:
     """``(a(h) + x) + b`` is ``(b + x) + a(h)``, and so are products: what waits comes last."""
     rank, uses, graph = ranks(d), used(d), d.graph
@@ -283,6 +261,29 @@ def own_places(d: Derived) -> None:
     d.gradients.update({s: own(d.gradients[s]) for s in d.state if s in d.gradients})
 
 
+# For NumPy ------------------------------------------------------------------------------------------------------------
+
+
+def keep_parts(d: Derived) -> None:
+    """Where the backward loop reads parts alone of a value of the forward loop, these are kept, and not the whole."""
+    forward, backward = directions(d)
+    parts: dict[Value, dict[Value, None]] = {}
+    for v in reach(d.roots()):
+        for a in v.inputs if v in backward.values else ():
+            whole = a.args[0] if a.op == "slice" and a.options["axis"] == -1 else a
+            if v.op != "slice" or v.args[0] is not whole:  # that is a part, whoever reads it
+                parts.setdefault(whole, {})[a] = None
+    wide = {v for v in parts if forward.rank(v) == 2 and v in forward.values and v.kind not in ("view", "input")}
+    wide = {v for v in wide if v not in parts[v] and sum(a.shape[-1] for a in parts[v]) < v.shape[-1]}
+
+    def rule(v: Value, new: Renewed) -> Value | None:
+        if v.op == "slice" and v.args[0] in wide and v in parts[v.args[0]]:
+            return d.graph.make("copy", d.graph.make("slice", new(v.args[0]), **v.options), tag="kept")
+        return None
+
+    d.rebuild(rule)
+
+
 # For kernels ----------------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +353,7 @@ def sunk_into(graph: Graph, v: Value, new: Renewed, start: int, stop: int) -> Va
 
 
 PASSES: list[Callable[[Derived], None]] = [
-    hold_steady, split_products, merge_products, factor, reassociate, totals, own_places,
+    hold_steady, split_products, merge_products, reassociate, totals, own_places,
 ]  # fmt: skip
+FOR_NUMPY: list[Callable[[Derived], None]] = [keep_parts]
 FOR_KERNELS: list[Callable[[Derived], None]] = [sink_joins, sink_slices, share_joins, own_places]

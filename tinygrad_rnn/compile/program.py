@@ -15,8 +15,9 @@ from .graph import Value, padded, reach
 from .kernels import FusedLoop, NumbaSource
 from .loops import RESERVED, Loop, Place, given
 from .numba_module import has_product, module_of, source_of
-from .passes import FOR_KERNELS, PASSES, Direction, directions, gradient_carries
+from .passes import FOR_KERNELS, FOR_NUMPY, PASSES, Direction, directions, gradient_carries
 from .source import NumPySource
+from .strips import Strips
 from .trace import Derived
 
 CHEAP = {"add", "subtract", "multiply", "negative"}
@@ -37,7 +38,7 @@ class Program:
     def __init__(self, d: Derived, wants: Sequence[bool], backend: str = "numpy"):
         self.d, self.backend, self.steps = d, backend, {"traced": str(d)}
         wanted = {g for g, wanted in zip(d.g_state, wants[1:]) if wanted}  # before a pass makes weights of states
-        for run in [*PASSES, *(FOR_KERNELS if backend == "numba" else [])]:
+        for run in [*PASSES, *(FOR_KERNELS if backend == "numba" else FOR_NUMPY)]:
             run(d)
             self.steps[run.__name__] = str(d)
         self.gradient_x = d.gradients.get(d.inputs[0]) if wants[0] else None
@@ -61,7 +62,7 @@ class Program:
         kept = {v: self.forward.where(v) for v in saved}
         self.g_outs = {v: given(v, self.forward.fresh(v.name)) for v in d.g_outs}
         known = {**inputs, **kept, **self.g_outs}
-        rooms = {name: room.of(kept) for name, room in self.forward.rooms.items()}
+        rooms = {name: of for name, room in self.forward.rooms.items() if (of := room.of(kept)).tenants}
         self.backward = kind(backward, known, gradient_carries(d), wanted, results, [], totals, {**rooms}, True)
         back = source(self.backward, "backward")
 
@@ -80,8 +81,11 @@ class Program:
         if self.kernel_source:
             kernels = vars(module_of(self.kernel_source))
             space |= {name: kernels[name] for name in kernels if name.startswith(("forward_", "backward_"))}
-        self.run_forward = function_of(self.forward_source, "forward", space | there)
-        self.run_backward = function_of(self.backward_source, "backward", space | back)
+        forward = function_of(self.forward_source, "forward", space | there)
+        backward = function_of(self.backward_source, "backward", space | back)
+        of_forward, of_backward = self.arguments["forward"], self.arguments["backward"]
+        self.there = Strips(self.forward, forward, of_forward, kept=of_backward)
+        self.back = Strips(self.backward, backward, of_backward, kept=())
 
     def __repr__(self) -> str:
         return f"{self.forward_source}\n\n{self.backward_source}"
@@ -110,8 +114,10 @@ class Program:
 
     # Running
 
-    def forward_pass(self, xs: list, state: list, weights: list, pool: dict) -> tuple[list, list, dict]:
-        """The outputs of all steps, the last state, and the arrays that a backward pass needs."""
+    def forward_pass(
+        self, xs: list, state: list, weights: list, pool: dict, keep: bool = True
+    ) -> tuple[list, list, dict]:
+        """The outputs of all steps, the last state, and all arrays: if to be kept, those that a backward pass needs."""
         time, d, steady = len(xs[0]), self.d, [state[i] for i in self.d.steady]
         changing = [s for i, s in enumerate(state) if i not in d.steady]
         weights = [*weights, *steady]
@@ -119,49 +125,25 @@ class Program:
             weights = [a if a.flags.forc else np.ascontiguousarray(a) for a in weights]
         arrays = dict(zip([v.name for v in d.weights], weights))
         arrays |= dict(zip([v.name for v in self.d.inputs], xs))
-        self._provide(arrays, self.forward, time, pool)
         first = dict(zip(d.state, changing))
-        for carry in self.forward.carries:
-            arrays[carry.array][0 if carry.kept else ...] = first[carry.before]
-        found = self.run_forward(time, *[arrays[name] for name in self.arguments["forward"]])
-        outs, last = found[: len(self.d.outs)], found[len(self.d.outs) :]
-        last = first | {carry.before: np.array(s) for carry, s in zip(self.forward.carries, last)}
+        outs, last, _ = self.there.run(arrays, first, time, pool, keep)
+        last = first | last
         changed = iter([last[s] for s in d.state])
-        return [*outs], [s if i in d.steady else next(changed) for i, s in enumerate(state)], arrays
+        return outs, [s if i in d.steady else next(changed) for i, s in enumerate(state)], arrays
 
     def backward_pass(self, arrays: dict, gs: list, g_state: list, pool: dict) -> tuple[Any, list, list]:
         """The gradients of x, of the first state, and of the weights that have one."""
         time, d = len(gs[0]), self.d
         changing = [g for i, g in enumerate(g_state) if i not in d.steady]
         arrays = arrays | dict(zip([place.array for place in self.g_outs.values()], gs))
-        self._provide(arrays, self.backward, time, pool)
-        first = dict(zip(d.g_state, changing))
-        for carry in self.backward.carries:
-            arrays[carry.array][-1 if carry.kept else ...] = first[carry.before]
-        found = [*self.run_backward(time, *[arrays[name] for name in self.arguments["backward"]])]
-        g_x = found.pop(0) if self.gradient_x is not None else None
-        last = {carry.before: np.array(g) for carry, g in zip(self.backward.carries, found)}
-        totals = dict(zip(self.trained, found[len(self.backward.carries) :]))
+        results, last, totals = self.back.run(arrays, dict(zip(d.g_state, changing)), time, pool)
+        totals = dict(zip(self.trained, totals))
         changed = iter([last.get(g) for g in d.g_state])
         states = [
             g + totals.pop(d.steady[i]) if d.steady.get(i) in totals else g if i in d.steady else next(changed)
             for i, g in enumerate(g_state)
         ]
-        return g_x, states, [*totals.values()]
-
-    def _provide(self, arrays: dict, loop: Loop, time: int, pool: dict) -> None:
-        """Arrays to write into: those of the pool, or new ones; always new ones for what is given away."""
-        given_away = {loop.places[v].array for v in loop.given_away if v in loop.places}
-        for name, place in loop.buffers.items():
-            if home := loop.homes.get(name):
-                arrays[name] = arrays[home.array][..., slice(*home.cut or (None,))]
-                continue
-            array = pool.get((loop.reverse, name)) if name not in given_away else None
-            if array is None or (place.time and len(array) != time + place.more):
-                array = place.made(time)
-                if name not in given_away:
-                    pool[loop.reverse, name] = array
-            arrays[name] = array
+        return results[0] if results else None, states, [*totals.values()]
 
 
 def sigmoid(x: Any, out: Any = None) -> Any:

@@ -124,10 +124,10 @@ def program_of(
         # weight_ih: 4×3, weight_hh: 4×4, x: T×2×3, h: (T+1)×2×4, g_h: T×2×4, dh_next: 2×4, times: T×2×4, minus: T×2×4,
         # dh: 2×4, dnet: T×2×4, dx: T×2×3
         np.multiply(h[1:], h[1:], out=times)
-        np.subtract(1.0, times, out=minus)
+        np.subtract(1, times, out=minus)
         for t in reversed(range(T)):
             np.add(g_h[t], dh_next, out=dh)
-            np.multiply(minus[t], dh, out=dnet[t])
+            np.multiply(dh, minus[t], out=dnet[t])
             np.matmul(dnet[t], weight_hh, out=dh_next)
         np.matmul(dnet.reshape(-1, 4), weight_ih, out=dx.reshape(-1, 3))
         dweight_ih = dnet.reshape(-1, 4).T @ x.reshape(-1, 3)
@@ -234,13 +234,13 @@ class Scan:
         trained = [parts[self.entry.parts[i]] for i in self.entry.wanted] if is_recording() else []
         inputs = [x for x, wanted in zip(given, self.wants) if wanted] + trained
         if not inputs:
-            return [Tensor(a) for a in self.forward()]
+            return [Tensor(a) for a in self.forward(keep=False)]
         self.tape = Run(again, name, [None] * sum(self.wants) + trained, self.around.generators())
         return [*program(*inputs, run=self)]
 
-    def forward(self) -> list:
+    def forward(self, keep: bool = True) -> list:
         xs = [self.arrays[0], *self.rows, *self._drawn()]
-        outs, last, self.kept = self.entry.program.forward_pass(xs, self.arrays[1:], self.weights, self.pool)
+        outs, last, self.kept = self.entry.program.forward_pass(xs, self.arrays[1:], self.weights, self.pool, keep)
         return [*outs, *last]
 
     def _drawn(self) -> list:

@@ -42,12 +42,12 @@ class Surroundings:
         self.names: list[str] = []
         self.seen: dict[int, int] = {}
         self.alive: list[Any] = []  # so that no other object gets the id of one that was seen
-        self.key = self._key(step, "", in_function=False)
+        self.key = self._key(step, "")
 
     def generators(self) -> list[np.random.Generator]:
         return [part for part in self.parts if isinstance(part, np.random.Generator)]
 
-    def _key(self, x: Any, name: str, in_function: bool) -> Any:
+    def _key(self, x: Any, name: str) -> Any:
         """What x must be like, for a program to be right for it; its tensors, arrays and generators are added."""
         if isinstance(x, PLAIN):
             return type(x), repr(x)
@@ -61,23 +61,23 @@ class Surroundings:
         if isinstance(x, (np.random.Generator, StandIn)):
             return self._add(x, name)
         if isinstance(x, (tuple, list)):
-            return type(x), *[self._key(v, joined(name, i), in_function) for i, v in enumerate(x)]
+            return type(x), *[self._key(v, joined(name, i)) for i, v in enumerate(x)]
         if isinstance(x, dict):
-            return type(x), *[(repr(k), self._key(v, joined(name, k), in_function)) for k, v in x.items()]
+            return type(x), *[(repr(k), self._key(v, joined(name, k))) for k, v in x.items()]
         if isinstance(op := getattr(x, "op", None), Primitive):
-            return op, self._key(op.forward, name, in_function), *op.rules
+            return op, self._key(op.forward, name), *op.rules
         if isinstance(x, types.FunctionType):
             return x if is_ours(x) else self._of_function(x)
         if isinstance(x, types.MethodType):
-            return self._of_function(x.__func__), self._key(x.__self__, name, in_function)
+            return self._of_function(x.__func__), self._key(x.__self__, name)
         if isinstance(x, functools.partial):
-            return tuple([self._key(part, name, in_function) for part in (x.func, x.args, x.keywords)])
+            return tuple([self._key(part, name) for part in (x.func, x.args, x.keywords)])
         if isinstance(x, type):
             return x, *self._of_class(x)
         if isinstance(x, (types.ModuleType, types.BuiltinFunctionType, np.ufunc, staticmethod, classmethod)):
             return getattr(x, "__func__", x)  # itself, so that nothing else gets its id while there is the program
         if hasattr(x, "__dict__"):
-            own = [(k, self._key(v, joined(name, k), in_function)) for k, v in vars(x).items()]
+            own = [(k, self._key(v, joined(name, k))) for k, v in vars(x).items()]
             return type(x), *own, *self._of_class(type(x))
         raise Untraceable(f"{name or 'the step'} is {described(x)}, and nobody can tell whether that changes")
 
@@ -88,17 +88,18 @@ class Surroundings:
 
     def _of_function(self, f: types.FunctionType) -> tuple:
         """The code of a function, and what that refers to."""
-        values = [self._key(value, name, in_function=True) for name, value in referred(f).items()]
-        return f.__code__, self._key([f.__defaults__, f.__kwdefaults__], "", in_function=True), *values
+        values = [self._key(value, name) for name, value in referred(f).items()]
+        return f.__code__, self._key([f.__defaults__, f.__kwdefaults__], ""), *values
 
     def _of_class(self, kind: type) -> list:
         """What a class of the user's has for all its instances."""
         found = []
         for name, value in [item for k in kind.__mro__ if not is_ours(k) for item in vars(k).items()]:
             value = getattr(value, "fget", None) or getattr(value, "__func__", value)
-            known = isinstance(value, (types.FunctionType, tuple, list, dict, Tensor, *PLAIN)) or is_array(value)
-            if known and name not in ("__doc__", "__module__", "__init__", "__qualname__", "__firstlineno__"):
-                found.append((name, self._key(value, name, in_function=True)))
+            if name.startswith("__") and (name == "__init__" or not isinstance(value, types.FunctionType)):
+                continue  # what Python notes down about a class, some of it later, as when an instance is copied
+            if isinstance(value, (types.FunctionType, tuple, list, dict, Tensor, *PLAIN)) or is_array(value):
+                found.append((name, self._key(value, name)))
         return found
 
     # A copy of a step

@@ -80,7 +80,11 @@ class Trace(Notes, Observer):
             g.value.name = f"d{name}"
 
     def tensor(self, x: Any) -> Any:
-        """An argument of an operation; a tensor from outside of the step is an input of the program."""
+        """An argument of an operation; a tensor from outside of the step, or an array, is an input of the program."""
+        if type(x) in (tuple, list):
+            return type(x)(map(self.tensor, x))
+        if isinstance(x, np.ndarray) and id(x) in self.places:
+            return self.part(self.places[id(x)])
         if not isinstance(x, Tensor) or isinstance(x._data, Traced):
             return x
         if id(x) in self.places:

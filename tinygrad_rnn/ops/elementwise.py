@@ -450,7 +450,7 @@ arctan.vjp(lambda g, x: g / (1 + x * x))
 arctan2.vjp(lambda g, y, x: _turn(g, x, y), lambda g, y, x: -_turn(g, y, x))
 sinh.vjp(lambda g, x: g * cosh(x))
 cosh.vjp(lambda g, x: g * sinh(x))
-tanh.vjp(lambda g, out: g - g * out * out)  # g · (1 - out²); a Python scalar would cost NumPy as much as a product
+tanh.vjp(lambda g, out: g * (1 - out * out))
 arcsinh.vjp(lambda g, x: g / hypot(1, x))
 arccosh.vjp(lambda g, x: quotient(g, sqrt(x - 1) * sqrt(x + 1)))
 arctanh.vjp(lambda g, x: quotient(g, (1 - x) * (1 + x)))
