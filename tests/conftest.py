@@ -7,6 +7,8 @@ import importlib
 import importlib.util
 import os
 import sys
+import types
+from collections import OrderedDict
 
 # Two workers and their products' threads would wait for each other; to be said before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -24,7 +26,11 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
 
 def pytest_addoption(parser):
     parser.addoption("--runslow", action="store_true", help="run the tests marked slow, too")
-    parser.addoption("--compiled", choices=["numpy", "numba"], help="compile every scan that can be, however short")
+    parser.addoption(
+        "--compiled",
+        choices=["numpy", "numba", "kernels"],
+        help="compile every scan that can be, however short (kernels: Numba's source, but run by Python, at once)",
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -65,7 +71,32 @@ def _scans(request, monkeypatch):
     if (source := request.config.getoption("--compiled")) and not request.node.get_closest_marker("tape"):
         compile = importlib.import_module("tinygrad_rnn.compile")
         monkeypatch.setattr(compile, "SHORT", 0)
-        monkeypatch.setattr(compile, "has_numba", lambda: source == "numba")
+        monkeypatch.setattr(compile, "has_numba", lambda: source != "numpy")
+        if source == "kernels":
+            request.getfixturevalue("uncompiled")
+
+
+UNCOMPILED = OrderedDict()  # programs, kept from one test to the next
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Kernels are run by Python, as they are written: thousands of them in the time in which Numba compiles one."""
+    from tinygrad_rnn.compile import program, scanning
+
+    monkeypatch.setattr(importlib.import_module("tinygrad_rnn.compile"), "has_numba", lambda: True)
+
+    def module_of(source):
+        plain = source.replace(
+            "from numba import njit, types\n", "njit = lambda **options: lambda function: function\n"
+        )
+        assert plain != source
+        exec(f"CACHE = False\n{plain}", (module := types.ModuleType("kernels")).__dict__)
+        return module
+
+    monkeypatch.setattr(program, "module_of", module_of)
+    monkeypatch.setattr(program, "has_product", lambda: False)
+    monkeypatch.setattr(scanning, "PROGRAMS", UNCOMPILED)
 
 
 @pytest.fixture(autouse=True)

@@ -52,6 +52,13 @@ def test_numpys_source_computes_what_the_tape_does(name, way):
         same(name, way, "numpy")
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [*CELLS, *CUT])
+def test_kernels_compute_what_the_tape_does_as_they_are_written(name, way, uncompiled):
+    if not reason(name, way):
+        same(name, way, "numba")
+
+
 @needs_numba
 @pytest.mark.parametrize("way", ["scan", "all-options"])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SOME else pytest.mark.slow) for n in [*CELLS, *CUT]])
@@ -60,9 +67,9 @@ def test_kernels_compute_what_the_tape_does(name, way):
         same(name, way, "numba")
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SOME else pytest.mark.slow) for n in [*CELLS, *CUT]])
-def test_strip_by_strip_it_is_the_same(name, source, monkeypatch):
+@pytest.mark.parametrize("source", ["numpy", "numba"])
+@pytest.mark.parametrize("name", [*CELLS, *CUT])
+def test_strip_by_strip_it_is_the_same(name, source, monkeypatch, uncompiled):
     """Each of one step; and of three, the last of what is left."""
     monkeypatch.setattr(strips.Strips, "of", one_by_one)
     if not reason(name, "all-options"):

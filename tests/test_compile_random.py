@@ -306,11 +306,19 @@ def test_numpys_source_computes_what_the_tape_does(data):
     compare(made, "numpy", way)
 
 
-def test_numpys_source_computes_what_the_tape_does_whatever_the_seed():
+@pytest.mark.parametrize("source", ["numpy", "numba"])
+def test_sources_compute_what_the_tape_does_whatever_the_seed(source, uncompiled):
     """Steps that are longer, and odder, than those that Hypothesis begins with."""
     for seed in range(6 * MOST):
         made, way = drawn(Source.seeded(seed))
-        compare(made, "numpy", way)
+        compare(made, source, way)
+
+
+@hypothesis.given(data=st.data())
+@hypothesis.settings(**ALL)
+def test_kernels_compute_what_the_tape_does_as_they_are_written(uncompiled, data):
+    made, way = drawn(chooser(data))
+    compare(made, "numba", way)
 
 
 @needs_numba

@@ -183,12 +183,12 @@ class NumbaSource(NumPySource):
         if v in loop.places:
             return
         joins = [u for u in loop.users[v] if u in loop.level and loop.is_joined(u) and u in loop.places]
-        if joins and loop.is_fusible(v):
+        outside = loop.is_wanted_outside(v)
+        if joins and loop.is_fusible(v) and (loop.places[joins[0]].time or not outside):
             stops = itertools.accumulate([a.shape[-1] for a in joins[0].args])
             stop = next(stop for a, stop in zip(joins[0].args, stops) if a is v)
             loop.places[v] = loop.places[joins[0]].sliced(stop - v.shape[-1], stop)
             return
-        outside = loop.is_wanted_outside(v)
         same = [u for u in loop.readers(v) if u in loop.level and not loop.is_joined(u)]
         local = loop.is_fusible(v) and all(
             loop.is_fusible(u) and loop.level[u] == loop.level[v] and v in u.args and u.shape == v.shape for u in same
