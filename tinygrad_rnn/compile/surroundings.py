@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import keyword
+import re
 import types
 from typing import Any
 
@@ -20,6 +22,8 @@ from ..tensor import Tensor, bare
 from .traced import Untraceable
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, slice, range, type(...))
+
+UNUSED = ("__init__", "__post_init__", "__repr__", "__str__")  # of a class: by no step
 
 
 class StandIn:
@@ -83,7 +87,8 @@ class Surroundings:
 
     def _add(self, part: Any, name: str) -> int:
         self.parts.append(part)
-        self.names.append(name or "k")
+        name = re.sub(r"\W|^(?=\d)", "_", name.rpartition(".")[2]) or "k"  # of a key, be it no identifier
+        self.names.append(f"{name}_" if keyword.iskeyword(name) else name)
         return len(self.parts)
 
     def _of_function(self, f: types.FunctionType) -> tuple:
@@ -96,7 +101,7 @@ class Surroundings:
         found = []
         for name, value in [item for k in kind.__mro__ if not is_ours(k) for item in vars(k).items()]:
             value = getattr(value, "fget", None) or getattr(value, "__func__", value)
-            if name.startswith("__") and (name == "__init__" or not isinstance(value, types.FunctionType)):
+            if name in UNUSED or (name.startswith("__") and not isinstance(value, types.FunctionType)):
                 continue  # what Python notes down about a class, some of it later, as when an instance is copied
             if isinstance(value, (types.FunctionType, tuple, list, dict, Tensor, *PLAIN)) or is_array(value):
                 found.append((name, self._key(value, name)))
