@@ -262,6 +262,10 @@ def test_a_bad_state_changes_nothing():
         optimizer.load_state_dict(wrong)
     with pytest.raises(ValueError, match="expected 3 parameters, got one of number 3"):
         optimizer.load_state_dict({**good, "state": {"3": {}}})
+    with pytest.raises(ValueError, match="expected 3 parameters, got one of number -1"):
+        optimizer.load_state_dict({**good, "state": {"-1": {}}})
+    with pytest.raises(ValueError, match="state: step of parameter 0: expected a number not below 0, got -5"):
+        optimizer.load_state_dict({**good, "state": {"0": {"step": -5}}})
     with pytest.raises(ValueError, match=r"state: expected groups \['0'\], got \[\]"):
         optimizer.load_state_dict({})
     assert optimizer.lr == 1e-3 and optimizer.state[0].keys() == before.keys()

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import stat
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -273,6 +274,32 @@ def test_npz_that_are_none_of_ours_are_refused(tmp_path):
     assert huge != npy(np.ones(2)) and refused(path)
     np.savez_compressed(path, a=np.zeros(10_000_000))
     assert path.stat().st_size < 100_000 and refused(path)
+    members(path, **{"a.npy": npy(np.zeros(2, [("x", "f4")]))})
+    assert refused(path)
+    nothing = npy(np.zeros(2, "S1"))[:-2].replace(b"'|S1'", b"'|V0'").replace(b"(2,), }       ", b"(90000000,), }")
+    members(path, **{"a.npy": nothing})
+    assert b"|V0" in nothing and b"(90000000,)" in nothing and refused(path)
+
+
+def test_what_a_file_of_lies_makes_room_for_is_bounded_by_its_size(tmp_path):
+    path, huge = tmp_path / "weights.npz", npy(np.ones(2)).replace(b"(2,), }       ", b"(50000000,), }")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", huge + bytes(100_000_000))
+    bomb = path.read_bytes()
+    assert len(huge) == len(npy(np.ones(2))) and len(bomb) < 200_000
+    unpacked = (len(huge) + 100_000_000).to_bytes(4, "little")
+    path.write_bytes(bomb.replace(unpacked, (1000).to_bytes(4, "little")))
+    assert refused_in_little_memory(path)
+    members(path, **{"a.npy": huge})
+    assert refused_in_little_memory(path)
+
+
+def refused_in_little_memory(path):
+    tracemalloc.start()
+    try:
+        return refused(path) and tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_safetensors_that_claim_too_much_are_refused(tmp_path):

@@ -25,20 +25,21 @@ from .tape import backward, gradients
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from . import bptt, compile
+    from . import bptt, compile, train
     from .compile import compiled
     from .config import show_config
     from .nn.weights import CheckpointError, load, save
     from .ops.checkpoint import checkpoint
+    from .train import fit
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "ShapeError", "StateError", "Tape",
     "Tensor", "anomaly", "backward", "bptt", "check_gradients", "checkpoint", "compile", "compiled", "enable_grad",
-    "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording", "jacobian", "jvp", "label", "load", "nn",
-    "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "show_config", "tape", "tensor",
-    "value_and_grad", "vjp",
+    "fit", "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording", "jacobian", "jvp", "label", "load",
+    "nn", "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "show_config", "tape", "tensor",
+    "train", "value_and_grad", "vjp",
 ]  # fmt: skip
 __all__ += ops.__all__
 
@@ -50,10 +51,12 @@ def __getattr__(name: str) -> Any:
         "compile": ".compile",
         "checkpoint": ".ops.checkpoint",
         "compiled": ".compile",
+        "fit": ".train",
         "show_config": ".config",
+        "train": ".train",
     }
     places |= dict.fromkeys(("CheckpointError", "load", "save"), ".nn.weights")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(places[name], __name__)
-    return module if name in ("bptt", "compile") else getattr(module, name)
+    return module if name in ("bptt", "compile", "train") else getattr(module, name)

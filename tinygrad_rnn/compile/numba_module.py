@@ -137,7 +137,11 @@ def source_of(kernels: list[str], loops: list[str], dtype: str) -> str:
     text = HEAD.format(real=dtype) + (SINGLE if single else DOUBLE)
     if loops:
         text += PRODUCT.format(real=dtype, letter="s" if single else "d", size=4 if single else 8)
-    return text + "".join([f"\n\n@njit({options})\n{function}\n" for function in [*kernels, *loops]])
+    # A kernel that was only called could be either of two copies, its own or the one in the loop's object code, which
+    # have been optimised, and so round, differently: the process that compiles would get one, those that load the other
+    within = f"{options}, forceinline=True" if loops else options
+    parts = [*((within, kernel) for kernel in kernels), *((options, loop) for loop in loops)]
+    return text + "".join([f"\n\n@njit({options})\n{function}\n" for options, function in parts])
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import io
 import json
+import math
 import os
 import secrets
 import shutil
@@ -146,11 +147,26 @@ def _from_npz(file: BinaryIO) -> dict[str, np.ndarray]:
             name, suffix = os.path.splitext(member.filename)
             if suffix != ".npy" or name in arrays:
                 raise ValueError(f"{member.filename!r} in it is not an array, or not the only one of that name")
-            data = io.BytesIO(archive.read(member))
-            arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
-            if data.read(1):
-                raise ValueError(f"{name!r} is longer than its header says")
+            if member.compress_type != zipfile.ZIP_STORED:  # which may unpack to more than it says
+                raise ValueError(f"{name!r} is compressed (save it without compression)")
+            arrays[name] = _array(name, archive.read(member))
     return arrays
+
+
+def _array(name: str, content: bytes) -> np.ndarray:
+    """The array in a ``.npy``, if its header says of how many bytes, before they are made room for."""
+    data = io.BytesIO(content)
+    version = np.lib.format.read_magic(data)
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in headers:
+        raise ValueError(f"{name!r} is in version {version} of the format, which is for fields with names")
+    shape, _, dtype = headers[version](data)
+    if dtype.kind not in "biufcU" or not dtype.itemsize:
+        raise ValueError(f"{name!r} holds {dtype}, and not numbers or a string")
+    if math.prod(shape) * dtype.itemsize != len(content) - data.tell():
+        raise ValueError(f"{name!r} is not as long as its header says")
+    data.seek(0)
+    return np.lib.format.read_array(data, allow_pickle=False)
 
 
 def _to_safetensors(arrays: dict[str, np.ndarray], file: BinaryIO) -> None:

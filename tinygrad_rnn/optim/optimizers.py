@@ -175,12 +175,12 @@ class Optimizer:
         parameters = self.parameters
         loaded: list[dict[str, Any]] = [{} for _ in parameters]
         for i, values in state.get("state", {}).items():
-            if int(i) >= len(loaded):
+            if not 0 <= int(i) < len(loaded):
                 raise ValueError(f"state: expected {len(loaded)} parameters, got one of number {i}")
             p = parameters[int(i)]
             for name, value in values.items():
                 if np.asarray(value).dtype.kind in "iu":  # a count of steps
-                    loaded[int(i)][name] = int(value)
+                    loaded[int(i)][name] = within(f"state: {name} of parameter {i}", int(value), *NOT_NEGATIVE)
                 elif value.shape != p.shape or value.dtype != p.dtype:
                     raise ValueError(f"state: {name} of parameter {i}: expected {described(p)}, got {described(value)}")
                 else:
@@ -193,6 +193,7 @@ class Optimizer:
                 raise ValueError(f"state: group {i}: expected {list(group)} for parameters {group['params']}, "
                                  f"got {list(saved[i])} for {list(numbers)}")  # fmt: skip
             self.check(theirs)
+            within("initial_lr", theirs.get("initial_lr", 0), *LIMITS["lr"])
             settings.append(theirs)
         for group, theirs in zip(self.param_groups, settings):
             group.update(theirs)

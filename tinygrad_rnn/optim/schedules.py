@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .optimizers import NOT_NEGATIVE, POSITIVE, STEPS, Optimizer, within
+from .optimizers import LIMITS, NOT_NEGATIVE, POSITIVE, STEPS, Optimizer, plain, within
 
 
 class Schedule:
@@ -69,11 +69,12 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state_dict`."""
-        base_lrs = [float(base) for base in state["base_lrs"]]
+        base_lrs = [float(within("state: base_lrs", plain(base), *LIMITS["lr"])) for base in state["base_lrs"]]
+        steps = within("state: steps", plain(state["steps"]), *NOT_NEGATIVE)
         groups = len(self.optimizer.param_groups)
         if len(base_lrs) != groups:
             raise ValueError(f"state: expected base_lrs of {groups} groups, got {base_lrs}")
-        self.base_lrs, self.steps = base_lrs, int(state["steps"])
+        self.base_lrs, self.steps = base_lrs, int(steps)
 
 
 class StepLR(Schedule):

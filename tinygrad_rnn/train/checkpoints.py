@@ -1,0 +1,254 @@
+"""Checkpoints: all that a run is made of, in one file, from which it goes on as if it had never stopped.
+
+A file is an ``.npz`` of :func:`tinygrad_rnn.save`: whole or not there, and never code. What is not an array in it is
+JSON. All of it is checked before anything changes; what does not fit is refused, by a :class:`CheckpointError`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..arrays import is_array, move
+from ..errors import described
+from ..nn.weights import CheckpointError, load, save
+from ..ops.checkpoint import set_states, states
+from ..tensor import Tensor, bare
+
+SUMS = ("loss", "norm", "counted", "looked", "skipped", "lr", "seconds")
+
+
+@dataclass
+class Run:
+    """Where a run is, apart from its weights: all that fit() counts, adds up and remembers.
+
+    Attributes:
+        seed: of the order of the data.
+        epoch, batch, begin: how many epochs are done; of the next one, how many batches; of the next batch, how many
+            steps in time (of a run by windows; ``state`` is that of the network there).
+        step: the updates so far, in all epochs.
+        sums: over the steps of this epoch: of losses and norms, and how many there are of each.
+        records: one for each epoch.
+        best, bad: the best value of what is monitored, and for how many epochs there has been no better one.
+        weights: those of the best epoch, if they are wanted.
+    """
+
+    seed: list[int]
+    epoch: int = 0
+    batch: int = 0
+    begin: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
+    records: list[dict[str, float]] = field(default_factory=list)
+    best: float | None = None
+    bad: int = 0
+    weights: dict[str, Any] | None = None
+    state: Any = None
+
+    def add(self, after: tuple, loss: float, norm: float | None, lr: float, skips: bool, seconds: float) -> None:
+        """Count a step, and go on to the position after it."""
+        self.step, (self.batch, self.begin) = self.step + 1, after
+        self.state = self.state if self.begin else None
+        sums = self.sums
+        sums["lr"], sums["seconds"] = lr, sums["seconds"] + seconds
+        if skips and not math.isfinite(norm):
+            sums["skipped"] += 1
+            return
+        sums["loss"], sums["counted"] = sums["loss"] + loss, sums["counted"] + 1
+        if norm is not None:
+            sums["norm"], sums["looked"] = sums["norm"] + norm, sums["looked"] + 1
+
+    @property
+    def position(self) -> tuple:
+        return self.epoch, self.batch, self.begin, self.step
+
+    @property
+    def loss(self) -> float:
+        """The mean over the steps of this epoch."""
+        return self.sums["loss"] / self.sums["counted"] if self.sums["counted"] else math.nan
+
+    def record(self, found: dict[str, float], seconds: float) -> dict[str, float]:
+        """What there is to say of this epoch."""
+        sums = self.sums
+        sums["seconds"] += seconds
+        return {
+            "epoch": self.epoch + 1, "step": self.step, "loss": self.loss,
+            "norm": sums["norm"] / sums["looked"] if sums["looked"] else math.nan,
+            "skipped": sums["skipped"], "lr": sums["lr"], **found, "seconds": sums["seconds"],
+        }  # fmt: skip
+
+    def next_epoch(self) -> None:
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, dict.fromkeys(SUMS, 0)
+
+    def compare(self, value: float, mode: str, weights: dict[str, Any] | None) -> None:
+        """Whether this epoch is the best one (NaN never is): then its weights are kept, if they are given."""
+        sign = 1 if mode == "min" else -1
+        if not math.isnan(value) and (self.best is None or sign * value < sign * self.best):
+            self.best, self.bad, self.weights = value, 0, weights
+        else:
+            self.bad += 1
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own: ``step-000000001000.npz``, the last few of them.
+
+    Args:
+        parts: what has a state_dict: the model, the optimiser, the schedule.
+        generators: what is drawn from in training.
+        settings: what has to be the same where a run is resumed.
+    """
+
+    folder: Path
+    keep: int
+    parts: dict[str, Any]
+    generators: Sequence[np.random.Generator]
+    settings: dict[str, Any]
+    last: tuple = ()  # the position in the last one
+
+    def files(self) -> list[Path]:
+        """Those that there are, the newest last."""
+        return sorted(p for p in self.folder.glob("step-*.npz") if re.fullmatch(r"step-\d{12}\.npz", p.name))
+
+    def write(self, run: Run) -> None:
+        """Write one; then remove the oldest, and what a process that was killed left half written."""
+        if run.position == self.last:
+            return
+        leaves, _ = trees.flatten(run.state)
+        known = {name: value for name, value in vars(run).items() if name not in ("weights", "state")}
+        known |= {"form": form_of(run.state), "settings": self.settings, "generators": states(self.generators)}
+        content = {name: part.state_dict() for name, part in self.parts.items()}
+        content |= {"best": run.weights, "state": {str(i): bare(leaf) for i, leaf in enumerate(leaves)}}
+        content = {name: part for name, part in content.items() if part}  # no dict in a file is empty
+        content["run"] = np.frombuffer(json.dumps(known, default=np.ndarray.tolist).encode(), np.uint8)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".step-*.npz.*.tmp"):
+            left.unlink(missing_ok=True)
+        save(self.folder / f"step-{run.step:012}.npz", content)
+        for old in self.files()[: -self.keep]:
+            old.unlink(missing_ok=True)
+        self.last = run.position
+
+    def read(self, path: Path, seed: list[int] | None) -> Run:
+        """Load one: into the parts and the generators, and the rest into what is returned; or change nothing.
+
+        Args:
+            seed: that of the run, if it is known.
+
+        Raises:
+            CheckpointError: it is damaged, or of another run.
+        """
+        content = load(path)
+        before = {name: part.state_dict() for name, part in self.parts.items()}
+        draws = states(self.generators)
+        try:
+            return self._taken(content, seed)
+        except BaseException as error:
+            for name, part in self.parts.items():
+                part.load_state_dict(before[name])
+            set_states(self.generators, draws)
+            if not isinstance(error, Exception):
+                raise
+            raise CheckpointError(f"{path}: it does not fit this run: {error}") from error
+
+    def _taken(self, content: dict[str, Any], seed: list[int] | None) -> Run:
+        written = content.pop("run", None)
+        if not is_array(written) or written.dtype != np.uint8:
+            raise ValueError("it is a file of weights, perhaps, but not a checkpoint of fit()")
+        known = json.loads(written.tobytes())
+        form, settings, draws = (known.pop(name) for name in ("form", "settings", "generators"))
+        if settings != self.settings:
+            others = {name: value for name, value in settings.items() if self.settings.get(name) != value}
+            raise ValueError(f"it was made with other settings: {others}, and these are {self.settings}")
+        if len(draws) != len(self.generators):
+            raise ValueError(f"expected the states of {len(self.generators)} random generators, got {len(draws)}")
+        run = Run(**checked(known))
+        if seed not in (None, run.seed):
+            raise ValueError("rng: the order of its data has another seed: pass the same again; or None, as the "
+                             "checkpoint has it")  # fmt: skip
+        device = next((p.device for p in self.parts["model"].parameters()), "cpu")
+        run.state = tree_of(form, content.pop("state", {}), device)
+        if (best := content.pop("best", None)) is not None:
+            self.parts["model"].load_state_dict(best)  # to see whether it fits; what it is now comes next
+            run.weights = self.parts["model"].state_dict()
+        if unknown := content.keys() - self.parts.keys():
+            raise ValueError(f"it has {sorted(unknown)}, too, which this run has not")
+        for name, part in self.parts.items():
+            part.load_state_dict(content.get(name, {}))
+        set_states(self.generators, draws)
+        self.last = run.position
+        return run
+
+
+def checked(known: dict[str, Any]) -> dict[str, Any]:
+    """What was written of a run, if it is of the right kinds."""
+    expected = set(Run.__dataclass_fields__) - {"weights", "state"}
+    if not isinstance(known, dict) or known.keys() != expected:
+        raise ValueError(f"expected {sorted(expected)} in it, got {described(known)}")
+
+    def count(value: Any) -> bool:
+        return type(value) is int and 0 <= value < 2**62
+
+    def numbers(value: Any) -> bool:
+        return isinstance(value, dict) and all(type(x) in (int, float) for x in value.values())
+
+    right = {
+        **{name: count(known[name]) for name in ("epoch", "batch", "begin", "step", "bad")},
+        "seed": isinstance(known["seed"], list) and all(map(count, known["seed"])),
+        "sums": numbers(known["sums"]) and tuple(known["sums"]) == SUMS,
+        "records": isinstance(known["records"], list) and all(map(numbers, known["records"])),
+        "best": known["best"] is None or type(known["best"]) is float,
+        "position": known["batch"] <= known["step"] and known["epoch"] <= known["step"],
+    }
+    if wrong := [name for name, is_right in right.items() if not is_right]:
+        raise ValueError(f"what it says of {', '.join(wrong)} makes no sense")
+    return known
+
+
+# The state of a network, which is a tree of tensors -------------------------------------------------------------------
+
+
+def form_of(tree: Any) -> Any:
+    """What a tree is without its leaves, in terms of JSON."""
+    if tree is None:
+        return None
+    if type(tree) in (tuple, list):
+        return {type(tree).__name__: [form_of(part) for part in tree]}
+    if type(tree) is dict and all(type(name) is str for name in tree):
+        return {"dict": {name: form_of(part) for name, part in tree.items()}}
+    if not is_array(bare(tree)):
+        raise TypeError("state: a checkpoint within a sequence can hold tensors, and tuples, lists and dicts (with "
+                        f"strings for keys) of them, got {described(tree)}")  # fmt: skip
+    return "leaf"
+
+
+def tree_of(form: Any, leaves: dict[str, np.ndarray], device: str) -> Any:
+    """The tree of that form, with tensors of these leaves."""
+    numbers = itertools.count()
+
+    def built(form: Any) -> Any:
+        if form is None:
+            return None
+        if form == "leaf":
+            leaf = leaves[str(next(numbers))]
+            if leaf.dtype.kind not in "biufc":
+                raise ValueError(f"expected numbers in the state of the network, got {described(leaf)}")
+            return Tensor(move(leaf, device))
+        ((kind, parts),) = form.items()
+        if kind == "dict":
+            return {name: built(part) for name, part in parts.items()}
+        return {"tuple": tuple, "list": list}[kind]([built(part) for part in parts])
+
+    tree = built(form)
+    if len(leaves) != next(numbers):
+        raise ValueError("the state of the network in it has other parts than it says")
+    return tree

@@ -1,0 +1,372 @@
+"""The loop: draw a batch, compute the loss, walk back, step. Around it what a long run needs, each in its own place."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..bptt import checked_loss, detached
+from ..errors import described, whole
+from ..nn import Module
+from ..nn.recurrent import drawn_from
+from ..optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_
+from ..optim.optimizers import ON_NONFINITE, POSITIVE, within
+from ..tensor import Tensor
+from .checkpoints import Checkpoints, Run
+from .data import Source, is_arrays, source_of, time_of, window_of
+from .evaluation import in_mode, measured, parts_of
+from .history import History, Report, check_log
+
+
+@dataclass
+class Moment:
+    """What a callback is given at the end of each epoch. ``stop``: set it to True, and the run ends here."""
+
+    model: Module
+    optimizer: Optimizer
+    history: History
+    record: dict[str, float]
+    stop: bool = False
+
+
+def fit(
+    model: Module, loss: Callable, data: Any, *, optimizer: Optimizer, epochs: int | None = None,
+    steps: int | None = None, batch_size: int | None = None, batch_axis: Any = None, shuffle: bool = True,
+    steps_per_epoch: int | None = None, rng: Any = None, window: int | None = None, clip: float | None = None,
+    on_nonfinite: str = "raise", schedule: Any = None, schedule_each: str = "epoch", validation: Any = None,
+    metrics: Mapping[str, Callable] | None = None, monitor: str | None = None, mode: str = "min",
+    patience: int | None = None, restore_best: bool = False, callbacks: Sequence[Callable] = (),
+    progress: bool = True, log: str | os.PathLike | None = None, checkpoint: str | os.PathLike | None = None,
+    every: int | None = None, keep: int = 2, resume: bool = False, generators: Sequence[np.random.Generator] = (),
+) -> History:  # fmt: skip
+    """Train a model: ``loss(model, batch)``, backward, a step of the optimiser, over and over.
+
+    Args:
+        model: the module that is trained. While it is, it is in the mode ``train()``; then, as it was before.
+        loss: ``loss(model, batch)``, a tensor, a single number. What a batch is, the data says; how the model is
+            called, and what of its results counts, is said here. With ``window``: see there.
+        data: one of
+            a tuple of arrays, ``(X, Y)``, (or a named tuple of them, such as a task's batch): cut into batches that are
+            such tuples, along ``batch_axis``, in an order that is drawn anew for each epoch (``shuffle``); a part that
+            is None stays None;
+            a task, of which ``batch_size`` sequences are drawn for each step: anything with ``batch(size, rng)``;
+            a function ``batches(rng)``, called once an epoch with a generator, whose result is iterated over;
+            a list, or whatever else can be iterated over again and again, of batches.
+        optimizer: of the model's parameters, or of some of them.
+        epochs, steps: when to end: after so many epochs, or updates in all, whichever comes first.
+        batch_size: how many samples make a batch, the last one of an epoch perhaps being smaller. None: all of the
+            arrays at once.
+        batch_axis: the axis of the arrays that is cut into batches: 0, samples first; 1, sequences time first (arrays
+            with one axis are cut along that); or a tuple, an axis for each. There is no default for arrays of more than
+            two axes, or of integers, as it cannot be seen whether samples or steps come first.
+        steps_per_epoch: an epoch has so many batches; by default all there are, and of a task 100.
+        rng: a seed, or a ``numpy.random.Generator``, of the order of the data, of tasks, and of ``batches``.
+        window: truncated back-propagation through time, for long sequences: a batch is cut into windows of so many
+            steps, each one an update, and each goes on from the state after the one before it, which is a constant.
+            Then it is ``loss(model, batch, state)``, which returns ``(value, state)``, and starts from None. All arrays
+            of a batch are time first, except for one that is called ``lengths`` in a named tuple. (For windows that
+            overlap, see :func:`tinygrad_rnn.bptt.truncated`, and a loop of your own.)
+        clip: the norm that the gradient is scaled down to, if it is larger: :func:`optim.clip_grad_norm_`.
+        on_nonfinite: ``"raise"``, ``"skip"`` or ``"ignore"`` a gradient that has a NaN or an infinity in it. Steps that
+            are skipped are counted, and their loss is left out of the mean.
+        schedule: of the learning rate, made for this optimiser; schedule_each: ``"epoch"`` or ``"step"``.
+            :class:`optim.ReduceLROnPlateau` looks at what is monitored.
+        validation: arrays (cut as those in data are, or else all at once), or a list of batches: ``val_loss`` is the
+            mean of the loss over them, after each epoch, in the mode ``eval()``, without a tape.
+        metrics: functions ``metric(model, batch)``, numbers, by name: of the validation data, as ``val_name``.
+        monitor: a name in the records; by default ``"val_loss"`` if there is validation, or else ``"loss"``. mode:
+            ``"min"`` if lower is better, ``"max"`` if higher is.
+        patience: end when what is monitored has not got better for so many epochs.
+        restore_best: whether the model has at the end the weights of the epoch that was the best by what is monitored.
+        callbacks: functions that are given a :class:`Moment` after each epoch.
+        progress: whether to show it, on stderr: a bar if tqdm is installed, or else a line an epoch.
+        log: a file, ``.csv`` or ``.jsonl``, that gets a line an epoch. It must not be there yet, except with resume.
+        checkpoint: a folder, of this run alone. At the end, on Ctrl-C, and every so many updates (``every``; by default
+            at the end of each epoch) a file in it gets all that the run is made of; the last ones (``keep``) are kept.
+        resume: go on from the newest checkpoint, if there is one (so a program can always say resume=True), as if it
+            had never stopped: the weights, and the records but for ``"seconds"``, come out the same, bit for bit, in
+            the same environment. Model, optimiser, schedule, data and settings are to be made as they were; epochs
+            and steps may be others. The seed of the data is the checkpoint's: rng has to be the same, or None. What
+            gives batches itself is asked for those of the epoch again, up to where it was.
+        generators: what else is drawn from in training, by the loss, say. Those of the model are known.
+
+    Returns:
+        The :class:`History`: for each epoch ``epoch``, ``step`` (updates so far), ``loss`` (the mean over the steps, as
+        they were made), ``norm`` (the mean of the gradient's, before clipping; not with on_nonfinite="ignore" alone),
+        ``skipped``, ``lr`` (of the first group, in the last step), what was measured, and ``seconds``. An epoch that
+        ``steps`` cuts short has a record, too.
+
+    Ctrl-C (in the main thread, where nobody else handles it) finishes the step, writes a checkpoint, and returns
+    normally, ``history.interrupted`` being True; the second one raises KeyboardInterrupt at once.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or of another run. Nothing has changed then.
+        FloatingPointError: the gradient is not finite, and on_nonfinite is "raise".
+
+    >>> from tinygrad_rnn import nn, optim
+    >>> X = np.random.default_rng(0).standard_normal((100, 3))
+    >>> model = nn.Linear(3, 1, rng=0, dtype=np.float64)
+    >>> def loss(model, batch):
+    ...     x, y = batch
+    ...     return nn.mse(model(x), y)
+    >>> history = fit(model, loss, (X, X.sum(axis=1, keepdims=True)), batch_size=10, epochs=20, rng=0, progress=False,
+    ...               optimizer=optim.Adam(model.parameters(), lr=0.05))
+    >>> model.weight.data.round(2), len(history), history[-1]["step"]
+    (array([[1., 1., 1.]]), 20, 200)
+    """
+    # All is checked before anything is done
+    check_parts(model, loss, optimizer, schedule, schedule_each)
+    check_numbers(epochs=epochs, steps=steps, window=window, every=every, keep=keep, patience=patience)
+    check_rest(clip, on_nonfinite, callbacks, generators)
+    metrics = checked_metrics(metrics, validation)
+    monitor = checked_monitor(monitor, mode, validation, metrics)
+    if checkpoint is None and (resume or every is not None):
+        raise ValueError("resume, every: expected a folder for checkpoints: checkpoint=")
+    seed = np.random.default_rng(rng).integers(2**32, size=4).tolist()
+    source = source_of(data, batch_size, batch_axis, shuffle, steps_per_epoch, seed)
+    cut = (batch_size, batch_axis) if is_arrays(data) else (None, None)
+    held_out = None if validation is None else parts_of("validation", validation, *cut)
+    if log is not None:
+        check_log(log, resume)
+    parts = {"model": model, "optimizer": optimizer} | ({} if schedule is None else {"schedule": schedule})
+    drawn = [*dict.fromkeys([*drawn_from(model), *generators])]
+    settings = source.identity | {"window": window}
+    saver = None if checkpoint is None else Checkpoints(Path(checkpoint), keep, parts, drawn, settings)
+
+    # Where it begins
+    run = Run(seed)
+    if saver and (files := saver.files()):
+        if not resume:
+            raise FileExistsError(f"checkpoint: {checkpoint} has checkpoints already: resume=True goes on from there; "
+                                  "another run needs another folder")  # fmt: skip
+        run = saver.read(files[-1], None if rng is None else seed)
+    source.seed = run.seed
+    history, told_to_stop = History(run.records), False
+
+    def ending() -> str:
+        """Why it is to end now, if it is."""
+        reasons = {
+            "interrupt": interrupts, "callback": told_to_stop, "epochs": epochs is not None and run.epoch >= epochs,
+            "steps": steps is not None and run.step >= steps, "patience": patience is not None and run.bad >= patience,
+        }  # fmt: skip
+        return next((name for name, is_so in reasons.items() if is_so), "")
+
+    def summed_up() -> dict[str, float]:
+        """The record of the epoch, so far."""
+        value = (lambda model, batch: loss(model, batch, None)[0]) if window else loss
+        found = {} if held_out is None else measured(model, value, held_out(), metrics)
+        record = run.record({f"val_{name}": number for name, number in found.items()}, seconds=lap())
+        history.append(record)
+        report.epoch(record)
+        return record
+
+    with in_mode(model, training=True), interrupts_counted() as interrupts, Report(progress, log) as report:
+        report.begin(history, run.step, total(source, epochs, steps, window))
+        lap = stopwatch()
+        while not (ended := ending()):
+            model.train()  # a callback may have looked at it in the other mode
+            for batch, after in pieces(source, run, window):
+                if ended := ending():
+                    break
+                with noting(f"in step {run.step + 1}, in epoch {run.epoch + 1}"):
+                    value, run.state = computed(loss, model, batch, run.state, window)
+                    norm = updated(model, optimizer, value, clip, on_nonfinite)
+                run.add(after, value.item(), norm, optimizer.param_groups[0]["lr"], on_nonfinite == "skip", lap())
+                if schedule is not None and schedule_each == "step":
+                    schedule.step()
+                report.step(run.epoch + 1, run.loss)
+                if saver and every and run.step % every == 0:
+                    saver.write(run)
+            else:  # no batch is left of this epoch
+                if not run.batch:
+                    raise ValueError(f"data: epoch {run.epoch + 1} has no batches")
+                record = summed_up()
+                run.records.append(record)
+                if patience is not None or restore_best:
+                    run.compare(record[monitor], mode, model.state_dict() if restore_best else None)
+                if schedule is not None and schedule_each == "epoch":
+                    schedule.step(*[record[monitor]] if isinstance(schedule, ReduceLROnPlateau) else ())
+                moment = Moment(model, optimizer, history, record)
+                for callback in callbacks:
+                    callback(moment)
+                told_to_stop = moment.stop
+                run.next_epoch()
+                if saver and not every:
+                    saver.write(run)
+        history.ended = ended
+        if saver:
+            saver.write(run)
+        if ended == "steps" and run.batch + run.begin:  # an epoch cut short is none in the checkpoint: it may go on
+            summed_up()
+    if restore_best and run.weights is not None:
+        model.load_state_dict(run.weights)
+    model.zero_grad()
+    return history
+
+
+# A step ---------------------------------------------------------------------------------------------------------------
+
+
+def pieces(source: Source, run: Run, window: int | None) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """What is left of an epoch: batches, or windows of them; each with the position (batch, begin) after it."""
+    first = run.begin
+    for number, batch in enumerate(source.epoch(run.epoch, run.batch), run.batch + 1):
+        if window is None:
+            yield batch, (number, 0)
+            continue
+        steps = time_of(batch)
+        for begin in range(first, steps, window):
+            end = min(begin + window, steps)
+            yield window_of(batch, begin, end), (number, 0) if end == steps else (number - 1, end)
+        first = 0
+
+
+def computed(loss: Callable, model: Module, batch: Any, state: Any, window: int | None) -> tuple[Tensor, Any]:
+    """The loss of a batch, or of a window of it, and the state after that, a constant."""
+    if window is None:
+        return checked_loss(loss(model, batch)), None
+    result = loss(model, batch, state)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError("loss: with window=, expected loss(model, batch, state) to return (value, state), got "
+                        f"{described(result)}")  # fmt: skip
+    value, state = result
+    return checked_loss(value), trees.map(detached, state)
+
+
+def updated(model: Module, optimizer: Optimizer, value: Tensor, clip: float | None, on_nonfinite: str) -> float | None:
+    """A backward pass, and a step of the optimiser: the norm of the gradient, if anybody looks at it."""
+    model.zero_grad()
+    value.backward()
+    norm = None
+    if clip is not None or on_nonfinite != "ignore":
+        norm = float(clip_grad_norm_(optimizer.parameters, math.inf if clip is None else clip, on_nonfinite))
+    optimizer.step()
+    return norm
+
+
+# What is around it ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def interrupts_counted() -> Iterator[list]:
+    """In a block, the first Ctrl-C only makes the list not empty; the second is a KeyboardInterrupt, as it was before.
+
+    Nothing changes in threads that get none, and where somebody else handles it.
+    """
+    interrupts: list = []
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield interrupts
+        return
+
+    def handle(*signalled: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupts.append(signalled)
+        print("\nfit: Ctrl-C: this step is finished; again, and it is not", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def noting(place: str) -> Iterator[None]:
+    """Errors in a block say where they were."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(place)
+        raise
+
+
+def stopwatch() -> Callable[[], float]:
+    """A function that says how many seconds have passed since it was last called."""
+    last = time.perf_counter()
+
+    def lap() -> float:
+        nonlocal last
+        last, before = time.perf_counter(), last
+        return last - before
+
+    return lap
+
+
+def total(source: Source, epochs: int | None, steps: int | None, window: int | None) -> int | None:
+    """How many steps there will be in all, if that is known."""
+    known = [steps] if steps is not None else []
+    if epochs is not None and source.size is not None and window is None:
+        known.append(epochs * source.size)
+    return min(known, default=None)
+
+
+# What is checked before -----------------------------------------------------------------------------------------------
+
+
+def check_parts(model: Any, loss: Any, optimizer: Any, schedule: Any, schedule_each: str) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a module, got {described(model)}")
+    if not callable(loss):
+        raise TypeError(f"loss: expected a function loss(model, batch), got {described(loss)}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected one of the model's parameters, optim.Adam(model.parameters()), say, got "
+                        f"{described(optimizer)}")  # fmt: skip
+    own = set(model.parameters())
+    if strangers := [i for i, p in enumerate(optimizer.parameters) if p not in own]:
+        raise ValueError(f"optimizer: parameter {strangers[0]} is none of the model's, and would be in no checkpoint: "
+                         "was the model made anew? Whatever else is trained belongs into a module with it")  # fmt: skip
+    within("schedule_each", schedule_each, ("epoch", "step").__contains__, "'epoch' or 'step'")
+    if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
+        raise ValueError(f"schedule: expected one that was made for this optimiser, got {described(schedule)}")
+    if isinstance(schedule, ReduceLROnPlateau) and schedule_each == "step":
+        raise ValueError("schedule_each: ReduceLROnPlateau looks at what is monitored, which is known once an epoch")
+
+
+def check_numbers(**numbers: Any) -> None:
+    for name, value in numbers.items():
+        if value is not None:
+            whole(name, value, 1)
+    if numbers["epochs"] is None and numbers["steps"] is None:
+        raise ValueError("epochs, steps: expected at least one of them: when to end")
+
+
+def check_rest(clip: Any, on_nonfinite: Any, callbacks: Any, generators: Any) -> None:
+    if clip is not None:
+        within("clip", clip, *POSITIVE)
+    within("on_nonfinite", on_nonfinite, *ON_NONFINITE)
+    if callable(callbacks) or not all(map(callable, callbacks)):
+        raise TypeError(f"callbacks: expected a list of functions, got {described(callbacks)}")
+    for rng in generators:
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"generators: expected those that the loss draws from, got {described(rng)}")
+
+
+def checked_metrics(metrics: Any, validation: Any) -> Mapping[str, Callable]:
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping) or not all(isinstance(n, str) and callable(f) for n, f in metrics.items()):
+        raise TypeError(f"metrics: expected functions metric(model, batch) by name, got {described(metrics)}")
+    if validation is None or "loss" in metrics:
+        raise ValueError("metrics: they are measured on the data for validation (validation=), where there is val_loss "
+                         "in any case")  # fmt: skip
+    return metrics
+
+
+def checked_monitor(monitor: Any, mode: Any, validation: Any, metrics: Mapping) -> str:
+    within("mode", mode, ("min", "max").__contains__, "'min' or 'max'")
+    known = ["loss"] if validation is None else ["val_loss", "loss", *(f"val_{name}" for name in metrics)]
+    return within("monitor", known[0] if monitor is None else monitor, known.__contains__, f"one of {known}")
