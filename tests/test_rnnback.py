@@ -52,8 +52,8 @@ def backward(T, W_e, W_h, W_s, X, h, g_z_s, dh_next, g_z_s_W_s, times, minus, dh
     dW_e = dz_h.reshape(-1, 4).T @ X.reshape(-1, 3)
     dW_h = dz_h.reshape(-1, 4).T @ h[:-1].reshape(-1, 4)
     dW_s = g_z_s.reshape(-1, 5).T @ h[1:].reshape(-1, 4)
-    db_e = dz_h.sum(axis=(0, -2))
-    db_s = g_z_s.sum(axis=(0, -2))
+    db_e = dz_h.sum(axis=0).sum(axis=-2)
+    db_s = g_z_s.sum(axis=0).sum(axis=-2)
     return dX, dh_next, dW_e, dW_h, dW_s, db_e, db_s
 """
 

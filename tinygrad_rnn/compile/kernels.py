@@ -47,12 +47,16 @@ class FusedLoop(Loop):
         for v in reversed(self.values):
             inside = [self.parts[u] == WITHIN and self.is_fusible(u) for u in self.readers(v)]
             if self.parts[v] == BEFORE and self.is_fusible(v) and not self._is_kept(v) and inside and all(inside):
-                self.parts[v] = WITHIN
+                self.parts.update(dict.fromkeys([v, *self._views(v)], WITHIN))
         for v in self.values:
             ready = all(self.parts[a] != AFTER for a in self.sources(v))
             if self.parts[v] == AFTER and ready and (self.is_fusible(v) or (self.is_joined(v) and v.kind == "join")):
                 self.parts[v] = WITHIN
         self._level()
+
+    def _views(self, v: Value) -> list[Value]:
+        """The views of a value, and theirs."""
+        return [w for u in self.users[v] if u.kind == "view" for w in (u, *self._views(u))]
 
     def _is_kept(self, v: Value) -> bool:
         return v in self.given or v in self.after or v in self.results or v in self.totals
@@ -337,7 +341,8 @@ class Kernel:
             *([str(offset + int(column)) if column.isdigit() else f"{column} + {offset}"] if column else []),
         ]
         text = f"{place.array}_[{', '.join(where) or '()'}]"
-        return text if store or "j" in lead else self._row(text, v, store)
+        varies = any(i.partition(" + ")[0] == "j" for i in lead)
+        return text if store or varies else self._row(text, v, store)
 
     def _columns(self, place: Place, offset: int) -> list[str]:
         """The part of a row, from offset on, in multiples of the size: so that the kernel is right for any size."""

@@ -132,7 +132,7 @@ def program_of(
         np.matmul(dnet.reshape(-1, 4), weight_ih, out=dx.reshape(-1, 3))
         dweight_ih = dnet.reshape(-1, 4).T @ x.reshape(-1, 3)
         dweight_hh = dnet.reshape(-1, 4).T @ h[:-1].reshape(-1, 4)
-        dbias_ih = dnet.sum(axis=(0, -2))
+        dbias_ih = dnet.sum(axis=0).sum(axis=-2)
         return dx, dh_next, dweight_ih, dweight_hh, dbias_ih, dbias_ih
     <BLANKLINE>
     """

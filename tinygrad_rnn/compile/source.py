@@ -189,10 +189,11 @@ class NumPySource:
         """A value without an axis of time: what is always the same, or a total."""
         if v.op == "full":
             return f"np.full({v.shape}, {self.read(v.options['fill'])}, '{v.dtype}')"
-        if v.op == "sum" and v.args[0].op == "total" and self.loop.is_timed(v.args[0].args[0]):
-            axes = (0, *v.options["axis"])
-            return f"{self.read(v.args[0].args[0])}.sum(axis={axes}, keepdims={v.options['keepdims']})".replace(
-                ", keepdims=False", "")  # fmt: skip
+        if v.op == "sum":
+            [x], axes, keep = v.args, v.options["axis"], ", keepdims=True" if v.options["keepdims"] else ""
+            is_of_time = x.op == "total" and self.loop.where(x) is None and self.loop.is_timed(x.args[0])
+            text = self.total(x) if is_of_time else self.read(x)
+            return f"{text}.sum(axis={axes[0] if len(axes) == 1 else axes}{keep})"
         if v.kind == "total":
             text = self.total(v)
         elif v.kind == "view":
