@@ -52,7 +52,7 @@ def world():
         "long_1": weight(1200), "long_2": weight(1200, seed=2), "order": np.arange(1200), "swapped": swapped,
         "cube": tg.primitive(cube).vjp(lambda g, x: 3 * g * x * x),
         "cube_by_numbers": tg.primitive(cube_by_numbers).vjp(lambda g, x: 3 * g * x * x),
-        "locked": threading.Lock(), "rng": np.random.default_rng(5),
+        "where": tg.where, "clip": tg.clip, "locked": threading.Lock(), "rng": np.random.default_rng(5),
     }  # fmt: skip
 
 
@@ -143,6 +143,8 @@ STEPS = {  # y, the next state; then the shape of x, and those of the states, wh
     "strided-weight": ("h, tg.tanh(h @ strided + x)",),
     "fortran-weight": ("h, tg.tanh(h @ fortran + x)",),
     # What is not finite
+    "no-features": ("h, tg.tanh(x @ W[:0] + h)", (B, 0), (B, H)),
+    "bare-name-of-an-operation": ("h, tg.tanh(x + where(h > 0, h, 0) + clip(h, -1, 1))",),
     "infinite-weight": ("h, tg.tanh(h @ infinite + x)",),
     "z-minus-zf": ("h, h - h * tg.sigmoid(h) + x",),
     # Functions that are called as they are

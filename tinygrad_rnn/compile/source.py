@@ -117,7 +117,7 @@ class NumPySource:
         if not all_times:
             return [((self.read(a, "one"), self.read(b, "one")), out)]
         if b.ndim == 2 and not self.loop.is_timed(b):  # one product of all rows
-            return [((self.rows(a), self.read(b)), f"{out}.reshape(-1, {v.shape[-1]})")]
+            return [((self.rows(a), self.read(b)), out + as_rows(v))]
         if min(a.ndim, b.ndim) < 2:
             return []
         return [((self.read(a, "all", max(a.ndim, b.ndim)), self.read(b, "all", max(a.ndim, b.ndim))), out)]
@@ -173,7 +173,7 @@ class NumPySource:
 
     def rows(self, v: Value) -> str:
         """A value of all times as a matrix: all rows, one after another."""
-        return f"{self.read(v)}.reshape(-1, {v.shape[-1]})"
+        return self.read(v) + as_rows(v)
 
     def repeated(self, v: Value, text: str) -> str:
         """A value of all times, be it always the same."""
@@ -221,6 +221,11 @@ class NumPySource:
             ndim = max(a.ndim, b.ndim)
             return f"np.matmul({self.read(a, 'all', ndim)}, {self.read(b, 'all', ndim)}).sum(axis=0)"
         return f"sum({self.read(a, 'one')} @ {self.read(b, 'one')} for t in range(T))"
+
+
+def as_rows(v: Value) -> str:
+    """What makes a matrix of the values of all times; how many rows it has, NumPy cannot tell of what is empty."""
+    return f".reshape({'-1' if v.shape[-1] else f'T * {math.prod(v.shape[:-1])}'}, {v.shape[-1]})"
 
 
 def index_text(part: Any) -> str:

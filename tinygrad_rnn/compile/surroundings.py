@@ -117,8 +117,8 @@ class Surroundings:
         memo = {id(part): stand_in for part, stand_in in zip(self.parts, stand_ins)}
         memo |= {id(x): x for x in self.alive if isinstance(x, (types.ModuleType, type))}
         try:
-            for f in [x for x in self.alive if isinstance(x, types.FunctionType) and not is_ours(x)]:
-                copied_function(f, memo)
+            for f in [x for x in self.alive if isinstance(x, types.FunctionType)]:
+                copied(f, memo)
             return copied(step, memo)
         except Exception as error:
             raise Untraceable(f"it cannot be copied: {error}") from error
