@@ -1478,6 +1478,46 @@ op(
 )
 
 
+def draw_sparse(s: Source) -> tuple:
+    """Rows with any number of entries, now and then none."""
+    rows, columns = s.choose(2, 3, 1, 4), s.choose(3, 2, 1, 5)
+    picked = [np.flatnonzero(s.rng.random(columns) < 0.5) for _ in range(rows)]
+    kind = s.choose(np.int32, np.int64)
+    indices = np.concatenate(picked).astype(kind)
+    indptr = np.cumsum([0, *map(len, picked)]).astype(kind)
+    return (s.array(indices.shape), s.array((*s.shape(0, 2), columns))), {"indices": indices, "indptr": indptr}
+
+
+def sparse_matmul(values: Any, x: Any, indices: Any, indptr: Any) -> Any:
+    w = np.zeros((len(indptr) - 1, x.shape[-1]), np.result_type(values))
+    np.add.at(w, (np.repeat(np.arange(len(w)), np.diff(indptr)), indices), values)
+    return x @ w.T
+
+
+ROWS = {"indices": np.array([1, 0]), "indptr": np.array([0, 1, 2, 2])}  # 3 × 2
+op(
+    "sparse_matmul",
+    draw_sparse,
+    [
+        point([2, 3], [10, 1], value=[2, 30, 0], grads=([1, 20], [6, 2]), g=[1, 2, 5], **ROWS),
+        point([2, 3], [[inf, 1]], value=[[2, inf, 0]], grads=([1, inf], [[3, 2]]), **ROWS),
+        point([], [1, 2], value=[0], grads=([], [0, 0]), indices=np.zeros(0, int), indptr=np.array([0, 0])),
+    ],
+    [
+        refused(TypeError, "sparse_matmul.*one dtype", np.ones(2, np.float32), [1.0, 2.0], **ROWS),
+        refused(TypeError, "sparse_matmul.*float32 or float64", [1, 2], [1, 2], **ROWS),
+        refused(TypeError, "sparse_matmul.*integers", [1.0], [1.0], indices=[0.0], indptr=[0, 1]),
+        refused(ValueError, "sparse_matmul.*indices", [1.0, 2.0], [1.0], **ROWS),
+        refused(ValueError, "sparse_matmul", [1.0, 2.0, 3.0], [1.0, 2.0], **ROWS),
+        refused(ValueError, "sparse_matmul", [1.0], [1.0, 2.0], indices=[-1], indptr=[0, 1]),
+        refused(ValueError, "sparse_matmul", [1.0, 2.0], [1.0, 2.0], indices=[0, 1], indptr=[0, 3, 2]),
+    ],
+    ref=sparse_matmul,
+    half=False,
+    device=False,  # the stand-in for CuPy has no sparse matrices
+)
+
+
 def matrices(s: Source, shape: tuple = ()) -> np.ndarray:
     """A stack of matrices far from singular."""
     n = s.choose(2, 3, 1, 4, 0)

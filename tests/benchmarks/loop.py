@@ -179,16 +179,22 @@ def titled(title: str, about: str, header: list[str], rows: list[list[str]]) -> 
     return "\n".join([f"### {title}", "", *([about, ""] if about else []), *lines, ""])
 
 
-def about(command: str, options: argparse.Namespace) -> str:
+MEASURED = "Forward and backward, float32, in ms; all gradients, that of the inputs, too."
+
+
+def about(
+    command: str, options: argparse.Namespace, measured: str = MEASURED, peers: Iterable[str] = ("PyTorch", "JAX")
+) -> str:
     """What was run, and on what."""
     from tinygrad_rnn.config import config, version
 
     here = config()
     shown = ("Python", "NumPy", "BLAS", "its kernels", "its threads", "environment", "Numba")
     facts = {"Command": f"`{command}`", "Date": datetime.date.today().isoformat(), "Processor": processor()}
-    facts |= {name: here[name] for name in shown} | {"PyTorch": version("torch"), "JAX": version("jax")}
+    packages = {"PyTorch": "torch", "JAX": "jax", "ReservoirPy": "reservoirpy", "SciPy": "scipy"}
+    facts |= {name: here[name] for name in shown} | {name: version(packages[name]) for name in peers}
     return "".join(f"- {name}: {value}\n" for name, value in facts.items() if value is not None) + (
-        f"\nForward and backward, float32, in ms; all gradients, that of the inputs, too. Rounds: {options.rounds},"
+        f"\n{measured} Rounds: {options.rounds},"
         "\nin turns, each framework in a process of its own. Ratios are of the same round: their median (the least to "
         "the\ngreatest); on a busy machine, that of the least times says more.\n"
     )
@@ -208,10 +214,10 @@ def replace_section(path: Path, title: str, text: str) -> None:
 
 
 class Process(Worker):
-    """A worker of this benchmark, in an environment of its own."""
+    """A worker of this benchmark, or of another one that goes like it, in an environment of its own."""
 
-    def __init__(self, name: str, environment: dict[str, str]):
-        command = [sys.executable, "-m", f"{__package__}.loop", "--worker", name]
+    def __init__(self, name: str, environment: dict[str, str], benchmark: str = "loop"):
+        command = [sys.executable, "-m", f"{__package__}.{benchmark}", "--worker", name]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | environment
         )
@@ -234,6 +240,7 @@ class Participant:
     failed: str = ""
     wrong: bool = False
     process: Process | None = None
+    benchmark: str = "loop"
 
     def take_turn(self, task: str = "time", **options: Any) -> None:
         if self.failed:
@@ -241,11 +248,11 @@ class Participant:
         name, environment = VARIANTS.get(self.name, (self.name, {}))
         try:
             if self.process is None:
-                self.process = Process(name, {**environment, **self.environment})
+                self.process = Process(name, {**environment, **self.environment}, self.benchmark)
                 if task == "time":
                     error = self.process.ask("check", 120, cell=self.cell, size=self.size)["error"]
                     if not error <= TOLERANCE:
-                        raise Failure(f"its gradients are wrong, by {error:.1e}")
+                        raise Failure(f"what it computes is wrong, by {error:.1e}")
             self.rounds.append(self.process.ask(task, 120, cell=self.cell, size=self.size, **options))
         except Failure as failure:
             self.stop()
@@ -266,9 +273,11 @@ class Participant:
         return f"{1e3 * self.median():.3g} ({1e3 * min(r['least'] for r in self.rounds):.3g})"
 
 
-def turns(cell: str, size: tuple, names: Iterable[str], options: argparse.Namespace) -> dict[str, Participant]:
+def turns(
+    cell: str, size: tuple, names: Iterable[str], options: argparse.Namespace, **keywords: Any
+) -> dict[str, Participant]:
     """Everybody's times, taken in turns, the first of which is there to warm up."""
-    participants = {name: Participant(name, cell, size) for name in names}
+    participants = {name: Participant(name, cell, size, **keywords) for name in names}
     try:
         for _ in range(options.rounds + 1):
             for participant in participants.values():
@@ -292,7 +301,7 @@ def ratio(p: dict[str, Participant], ours: str, theirs: str) -> str:
 
 def right(p: dict[str, Participant]) -> bool:
     """Whether all of ours gave figures."""
-    ours = [x for name, x in p.items() if name not in ("torch", "jax")]
+    ours = [x for name, x in p.items() if name not in ("torch", "jax", "reservoirpy")]
     for x in p.values():
         if x.failed not in ("", "has none", "not installed"):
             print(f"{x.name}, {x.cell}, {x.size}: {x.failed}", file=sys.stderr)
@@ -309,16 +318,16 @@ def has_other_kernels() -> bool:
 # In their processes ---------------------------------------------------------------------------------------------------
 
 
-def serve(name: str) -> None:
+def serve(name: str, tasks: dict[str, Callable] | None = None) -> None:
     """Say that there is somebody; then answer one task after the other, a JSON line each."""
-    answers, made = sys.stdout, {}
+    answers, made, tasks = sys.stdout, {}, TASKS if tasks is None else tasks
     with redirect_stdout(sys.stderr):
         print(json.dumps({"name": name} if installed(name) else {"failed": "not installed"}), file=answers, flush=True)
         for line in sys.stdin:
             task, options = (asked := json.loads(line)).pop("task"), asked
             try:
                 cell, size = options.pop("cell"), tuple(options.pop("size"))
-                figures = TASKS[task](made, name, cell, size, **options)
+                figures = tasks[task](made, name, cell, size, **options)
             except Exception as error:
                 figures = {"failed": str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"}
             print(json.dumps(figures), file=answers, flush=True)
@@ -342,6 +351,11 @@ def time(made: dict, name: str, cell: str, size: tuple, seconds: float) -> dict:
     import numpy as np
 
     run = made.get((cell, size)) or made.setdefault((cell, size), RUNS[name](cell, size, np.float32))
+    return timed(run, seconds)
+
+
+def timed(run: Callable, seconds: float) -> dict:
+    """The median and the least of the times that it takes, of as many as there are in so many seconds."""
     times: list[float] = []
     while sum(times) < seconds or len(times) < 4:
         begin = perf_counter()

@@ -8,6 +8,7 @@ puts cells into layers and directions; wrappers such as :class:`Zoneout` change 
 from . import init
 from .cells import Cell, GRUCell, IRNNCell, LSTMCell, RNNCell
 from .dropout import Dropout
+from .echo_state import DivergenceWarning, EchoStateNetwork, memory_capacity
 from .embedding import Embedding
 from .exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx
 from .layers import GRU, LSTM, RNN, LearnedState, Recurrent
@@ -16,9 +17,12 @@ from .loss import binary_cross_entropy_with_logits, cross_entropy, huber, masked
 from .lstm import LSTM1997Cell, LSTMVariantCell, MinimalGatedCell
 from .module import Module, Parameter
 from .norm import LayerNorm
+from .readout import FORCE, RLS, ConditionWarning, Ridge
 from .recurrent import scan
+from .reservoir import DeepReservoir, GroupedReservoir, Reservoir
 from .residual import DenseBlock, HighwayBlock, ResidualBlock
 from .sequential import Sequential
+from .spectrum import EchoState, echo_state_property, effective_spectral_radius, spectral_radius
 from .summary import summary
 from .timescales import ClockworkCell, LeakyCell
 from .watch import watching
@@ -36,10 +40,12 @@ from .wrappers import (
 )
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Cell", "ClockworkCell", "Dense", "DenseBlock", "Dilated", "Dropout", "Embedding", "GRUCell",
-    "Highway", "HighwayBlock", "IRNNCell", "LSTM1997Cell", "LSTMCell", "LSTMVariantCell", "LayerNorm",
-    "LayerNormalized", "LeakyCell", "LearnedState", "Linear", "MinimalGatedCell", "Module", "Parameter", "RNNCell",
-    "Recurrent", "RecurrentDropout", "Residual", "ResidualBlock", "Sequential", "TimeSkip", "VariationalDropout",
-    "Wrapper", "Zoneout", "binary_cross_entropy_with_logits", "cross_entropy", "from_keras", "from_onnx", "from_torch",
-    "huber", "init", "masked_mean", "mse", "scan", "summary", "to_keras", "to_onnx", "watching",
+    "FORCE", "GRU", "LSTM", "RLS", "RNN", "Cell", "ClockworkCell", "ConditionWarning", "DeepReservoir", "Dense",
+    "DenseBlock", "Dilated", "DivergenceWarning", "Dropout", "EchoState", "EchoStateNetwork", "Embedding", "GRUCell",
+    "GroupedReservoir", "Highway", "HighwayBlock", "IRNNCell", "LSTM1997Cell", "LSTMCell", "LSTMVariantCell",
+    "LayerNorm", "LayerNormalized", "LeakyCell", "LearnedState", "Linear", "MinimalGatedCell", "Module", "Parameter",
+    "RNNCell", "Recurrent", "RecurrentDropout", "Reservoir", "Residual", "ResidualBlock", "Ridge", "Sequential",
+    "TimeSkip", "VariationalDropout", "Wrapper", "Zoneout", "binary_cross_entropy_with_logits", "cross_entropy",
+    "echo_state_property", "effective_spectral_radius", "from_keras", "from_onnx", "from_torch", "huber", "init",
+    "masked_mean", "memory_capacity", "mse", "scan", "spectral_radius", "summary", "to_keras", "to_onnx", "watching",
 ]  # fmt: skip

@@ -4,13 +4,14 @@ Each is a primitive, or a few lines made of primitives, in the file named after 
 beside the forward, and nowhere else in the package. ``@tg.primitive`` adds an operation just as they do.
 """
 
-from . import activation, elementwise, indexing, linear, reduction, shape
+from . import activation, elementwise, indexing, linear, reduction, shape, sparse
 from .activation import *
 from .elementwise import *
 from .indexing import *
 from .linear import *
 from .reduction import *
 from .shape import *
+from .sparse import *
 
 # The other spellings that NumPy has for some of them, the array API's
 abs, pow, acos, acosh, asin, asinh = absolute, power, arccos, arccosh, arcsin, arcsinh
@@ -18,6 +19,6 @@ atan, atan2, atanh, concat, permute_dims = arctan, arctan2, arctanh, concatenate
 
 __all__ = ["abs", "pow", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "concat", "permute_dims"]
 __all__ += activation.__all__ + elementwise.__all__ + indexing.__all__
-__all__ += linear.__all__ + reduction.__all__ + shape.__all__
+__all__ += linear.__all__ + reduction.__all__ + shape.__all__ + sparse.__all__
 
 from . import methods  # noqa: E402, F401  the operations, put on the tensor

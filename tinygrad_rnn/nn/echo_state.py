@@ -1,0 +1,509 @@
+"""Echo-state networks: a reservoir and a readout, from a series to a forecast, as one estimator.
+
+It follows scikit-learn's conventions without needing it: ``Pipeline`` and ``GridSearchCV`` take it as it is. Whoever
+wants the parts has them: a :class:`Reservoir` is a cell for :func:`scan`, and :class:`Ridge` fits its states.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import trees
+from ..arrays import is_array
+from ..errors import ShapeError, described, whole
+from ..modes import no_grad
+from ..ops import concatenate
+from ..tensor import bare, tensor
+from .cells import Cell
+from .linear import linear
+from .readout import Ridge, floats
+from .recurrent import scan
+from .reservoir import Reservoir, dtype_of, number
+
+
+class DivergenceWarning(UserWarning):
+    """A network that runs freely left the range of what it was fitted to: the message says at which step."""
+
+
+class EchoStateNetwork:
+    """A reservoir whose states are read out by ridge regression (Jaeger, 2001; Lukoševičius, 2012).
+
+        h_t = reservoir(u_t, y_{t-1}; h_{t-1})        y_t = W [h_t; u_t] + c
+
+    Args:
+        units: the number of units of the reservoir.
+        leak, spectral_radius, density, topology, distribution, input_scaling, input_density, bias_scaling,
+            feedback_scaling, nonlinearity, noise, sparse: as of :class:`Reservoir`.
+        feedback: whether the output y is fed back: while it is fitted, the targets are.
+        reservoir: a cell to be used instead of one that is drawn: a :class:`DeepReservoir`, say. It is copied.
+        ridge: λ of the readout, :class:`Ridge`.
+        intercept: whether there is a c.
+        direct: whether the readout sees the inputs u, too.
+        washout: how many steps at the beginning of each series are not fitted to, until the first state is forgotten.
+        rng: a seed, or a Generator, for the reservoir. dtype: of the reservoir.
+        compiled: as of :func:`scan`.
+
+    A series is (time, features); several of the same length (time, batch, features), of different lengths a list of
+    (time, features). They are converted to ``dtype``. Each starts from the state 0. Targets have the same layout; of
+    one series with one output they may be (time,), and so are the predictions then.
+
+    Once it is fitted there are ``reservoir_``, ``readout_``, and ``state_``, in which the training series ended.
+
+    >>> import tinygrad_rnn as tg
+    >>> u = np.sin(np.arange(1200) / 5)[:, None]
+    >>> net = EchoStateNetwork(100, leak=0.5, ridge=1e-8, washout=100, rng=0).fit(u[:999], u[1:1000])
+    >>> ahead = net.generate(199)                    # what comes after u[999], by itself
+    >>> ahead.shape, bool(np.abs(ahead - u[1000:1199]).max() < 1e-2)
+    ((199, 1), True)
+    """
+
+    def __init__(
+        self, units: int = 200, *, leak: Any = 1.0, spectral_radius: float | None = 0.9, density: float | None = None,
+        topology: Any = "random", distribution: str = "uniform", input_scaling: Any = 1.0, input_density: float = 1.0,
+        bias_scaling: float = 0.0, feedback: bool = False, feedback_scaling: Any = 1.0, nonlinearity: Any = "tanh",
+        noise: float = 0.0, sparse: Any = "auto", reservoir: Cell | None = None, ridge: float = 1e-6,
+        intercept: bool = True, direct: bool = True, washout: int = 0, rng: Any = None, dtype: Any = np.float64,
+        compiled: Any = "auto",
+    ):  # fmt: skip
+        for name, value in list(locals().items()):
+            if name != "self":
+                setattr(self, name, value)
+
+    # Fitting
+
+    def fit(self, X: Any, y: Any) -> EchoStateNetwork:
+        """Draw a reservoir, run it over the series, and fit the readout to its states.
+
+        Args:
+            X: the inputs; None, if there are none, and the output is fed back.
+            y: the targets, one for each step.
+
+        Raises:
+            ShapeError: X and y do not belong together. ValueError: a setting makes no sense, the washout leaves
+                nothing, or there is NaN, or an output that is always the same.
+        """
+        given = self._given(X, y)
+        self._set_up(given)
+        self._fit_readout(given)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, reset: bool = False) -> EchoStateNetwork:
+        """Go on with the next part of the same series: what is kept of all parts is of a fixed size.
+
+        The washout is of the beginning. reset: whether another series begins here.
+        """
+        given = self._given(X, y, whole_series=False)
+        if hasattr(self, "readout_"):
+            self._check_fitted(given)
+        else:
+            self._set_up(given)
+            reset = True
+        if not len(given.x):
+            return self
+        if reset:
+            self.steps_, self.state_, self.output_ = 0, None, None
+        if self.state_ is not None and len(self.output_) != given.x.shape[1]:
+            raise ShapeError(f"X: expected a batch of {len(self.output_)} series, as before, got {given.x.shape[1]}: "
+                             "reset=True begins other ones")  # fmt: skip
+        states = self._run(given, self.state_, self.output_)
+        skipped = max(0, self.washout - self.steps_)
+        if skipped < len(given.x):
+            self.readout_.partial_fit(*given.samples(states, skipped, self.direct))
+        self.steps_ += len(given.x)
+        self._remember(given)
+        return self
+
+    def tune(self, X: Any, y: Any, **options: Any) -> EchoStateNetwork:
+        """Train what the reservoir is, too, by back-propagation through time: see :func:`~.tuning.tune`."""
+        from .tuning import tune
+
+        return tune(self, X, y, **options)
+
+    def _set_up(self, given: Given) -> None:
+        """A new reservoir, and a new readout, for such inputs and outputs."""
+        features, outputs = given.x.shape[-1], given.y.shape[-1]
+        if not features and not self.feedback:
+            raise ValueError("X: expected inputs, as there is no feedback: pass the series, or feedback=True")
+        readout = Ridge(self.ridge, self.intercept)
+        heard = features + (outputs if self.feedback else 0)
+        if self.reservoir is None:
+            names = [p for p in inspect.signature(Reservoir).parameters if hasattr(self, p)]
+            options = {name: getattr(self, name) for name in names if name != "units"}
+            reservoir = Reservoir(features, self.units, feedback_size=heard - features, **options)
+        else:
+            reservoir = copy.deepcopy(self.reservoir)
+            if reservoir.input_size != heard:
+                raise ShapeError(f"reservoir: expected input_size {heard}: {features} features of X"
+                                 + (f", and {outputs} outputs that are fed back" if self.feedback else "")
+                                 + f"; got {reservoir.input_size}")  # fmt: skip
+        self.reservoir_, self.readout_ = reservoir.eval(), readout
+        self.n_features_in_, self.n_outputs_, self.flat_ = features, outputs, given.flat
+        self.centre_, self.span_ = None, 0.0
+
+    def _fit_readout(self, given: Given) -> None:
+        """Run the reservoir over whole series, and fit the readout to its states."""
+        states = self._run(given)
+        self.readout_.fit(*given.samples(states, self.washout, self.direct))
+        self.steps_ = len(given.x)
+        self._remember(given)
+
+    def _run(self, given: Given, state: Any = None, before: Any = None) -> np.ndarray:
+        """The states of all steps, with the targets fed back, if outputs are; the last one is kept."""
+        self.reservoir_.train()  # with its noise
+        try:
+            heard = given.heard(self.feedback, before)
+            states, self.state_ = self._scan(self.reservoir_, heard, state, given.lengths)
+        finally:
+            self.reservoir_.eval()
+        return states
+
+    def _scan(self, cell: Cell, x: np.ndarray, state: Any, lengths: Any = None) -> tuple[np.ndarray, Any]:
+        with no_grad():
+            ys, state = scan(cell, x, state, lengths=lengths, compiled=self.compiled)
+        return ys.data, trees.map(lambda part: tensor(bare(part)), state)
+
+    def _remember(self, given: Given) -> None:
+        """Where the series ended, and the range of the targets."""
+        self.output_, self.layout_ = given.last_targets(), given.layout
+        _, y = given.samples(given.x, 0)
+        self.centre_ = y.mean(axis=0) if self.centre_ is None else self.centre_
+        self.span_ = np.maximum(self.span_, np.abs(y - self.centre_).max(axis=0))
+
+    # Using it
+
+    def predict(self, X: Any, state: Any = None) -> Any:
+        """The outputs for other inputs, step by step, in their layout; with feedback, the outputs are fed back.
+
+        state: what to start from: None, 0; ``"fitted"``, where the training series ended, if X goes on from there.
+        """
+        self._check_ready()
+        given = self._given(X, None)
+        self._check_fitted(given)
+        batch = given.x.shape[1]
+        state, before = self._start(state, batch)
+        if self.feedback:
+            outputs, _ = self._free(given.x, state, before, given.lengths)
+        else:
+            states, _ = self._scan(self.reservoir_, given.x, state, given.lengths)
+            features = np.concatenate([states, given.x], axis=-1) if self.direct else states
+            outputs = self.readout_.predict(features).astype(self.dtype)
+        return given.laid_out(outputs, self.flat_)
+
+    def generate(
+        self, steps: int, X: Any = None, *, after: tuple | None = None, limit: float = 100.0
+    ) -> np.ndarray:  # fmt: skip
+        """Run freely: each output is the next input, or, with feedback, what is fed back.
+
+        Args:
+            steps: how many steps to run.
+            X: the inputs of these steps, of a network with feedback that has any.
+            after: a pair (X, Y), a series that is followed first, from the state 0; by default it goes on where the
+                training series ended. The first output is the one after Y's last.
+            limit: outputs that are further than so many times the targets' greatest deviation from their mean are
+                taken for divergence.
+
+        Returns:
+            The outputs, (steps, outputs), or (steps, batch, outputs). Where they diverge, only those before.
+
+        Warns:
+            DivergenceWarning: says at which step.
+        """
+        self._check_ready()
+        steps, limit = whole("steps", steps, 0), number("limit", limit, 0)
+        if not self.feedback and self.n_outputs_ != self.n_features_in_:
+            raise ShapeError("generate: expected as many outputs as inputs, as each output is the next input, got "
+                             f"{self.n_outputs_} and {self.n_features_in_}; feedback=True feeds outputs back beside "
+                             "inputs")  # fmt: skip
+        if after is None:
+            state, before, layout = self.state_, self.output_, self.layout_
+        else:
+            state, before, layout = self._follow(after)
+        x = self._inputs_of(steps, X, len(before))
+        outputs, _ = self._free(x, state, before)
+        far = ~(np.abs(outputs - self.centre_) <= limit * np.maximum(self.span_, np.finfo(float).tiny))
+        if far.any():
+            t = int(far.any(axis=(1, 2)).argmax())
+            found = outputs[t][far[t]][0]
+            warnings.warn(f"generate: it diverged at step {t}: the output is {found:.3g}, and the targets were within "
+                          f"{self.span_.max():.3g} of their mean; the {t} steps before are returned", DivergenceWarning,
+                          stacklevel=2)  # fmt: skip
+            outputs = outputs[:t]
+        return outputs[:, 0] if layout == "one" else outputs
+
+    def score(self, X: Any, y: Any) -> float:
+        """R², the mean over the outputs: 1 - Σ (y - ŷ)² / Σ (y - ȳ)², without the washout of each series."""
+        _, y = self._given(X, y).samples(None, self.washout)
+        _, found = self._given(X, self.predict(X), whole_series=False).samples(None, self.washout)
+        return float((1 - ((y - found) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)).mean())
+
+    def _follow(self, after: Any) -> tuple:
+        """The state after a series, its last target, and its layout."""
+        if not isinstance(after, tuple) or len(after) != 2:
+            raise TypeError(f"after: expected a pair (X, Y), got {described(after)}")
+        given = self._given(*after, whole_series=False)
+        self._check_fitted(given)
+        if not len(given.x):
+            raise ValueError("after: expected a series of at least one step, got none")
+        _, state = self._scan(self.reservoir_, given.heard(self.feedback), None, given.lengths)
+        return state, given.last_targets(), given.layout
+
+    def _inputs_of(self, steps: int, x: Any, batch: int) -> np.ndarray:
+        """The inputs of a free run: none, where the outputs are the inputs."""
+        features = self.n_features_in_ if self.feedback else 0
+        x = np.zeros((steps, batch, 0), self.dtype) if x is None else series("X", x, self.dtype).data
+        if x.shape != (steps, batch, features):
+            raise ShapeError(f"X: expected {features} features for {steps} steps of {batch} series, got {described(x)}")
+        return x
+
+    def _free(self, x: np.ndarray, state: Any, before: Any, lengths: Any = None) -> tuple[np.ndarray, Any]:
+        """The outputs of a run that hears itself."""
+        cell = ClosedLoop(self.reservoir_, self.readout_, self.feedback, self.direct, x.dtype)
+        start = None if before is None else (cell.reservoir.start(cell.heard(x, before), state), tensor(before))
+        with np.errstate(all="ignore"):
+            return self._scan(cell, x, start, lengths)
+
+    def _start(self, state: Any, batch: int) -> tuple[Any, Any]:
+        """The state, and the output before it, to start a prediction from."""
+        if isinstance(state, str) and state == "fitted":
+            if len(self.output_) != batch:
+                raise ShapeError(
+                    f"X: expected {len(self.output_)} series, as state='fitted' goes on from those, got {batch}"
+                )
+            return self.state_, self.output_
+        if isinstance(state, str):
+            raise ValueError(f"state: expected None, 'fitted', or a state of the reservoir, got {state!r}")
+        return state, np.zeros((batch, self.n_outputs_), self.dtype)
+
+    # What it is given
+
+    def _given(self, x: Any, y: Any, whole_series: bool = True) -> Given:
+        """The inputs and targets, (time, batch, features) each, checked."""
+        y = None if y is None else series("y", y, self.dtype, flat=True)
+        if x is None and y is None:
+            raise ValueError("X: expected a series, got None: generate(steps) runs a network that has no inputs")
+        x = Series(y.data[..., :0], y.lengths, y.layout, False) if x is None else series("X", x, self.dtype)
+        if y is not None:
+            same = x.lengths is y.lengths is None or np.array_equal(x.lengths, y.lengths)
+            if x.data.shape[:2] != y.data.shape[:2] or x.layout != y.layout or not same:
+                raise ShapeError(f"X, y: expected a target for each step, got {x.about} and {y.about}")
+        given = Given(x.data, None if y is None else y.data, x.lengths, x.layout, y is not None and y.flat)
+        washout = whole("washout", self.washout, 0)
+        if whole_series and y is not None:
+            least = int(len(x.data) if x.lengths is None else x.lengths.min(initial=len(x.data)))
+            if washout >= least:
+                raise ValueError(
+                    f"washout: expected less than the {least} steps of the (shortest) series, got {washout}"
+                )
+            if (still := np.ptp(given.samples(None, washout)[1], axis=0) == 0).any():
+                raise ValueError(f"y: output {int(still.argmax())} is the same at all steps after the washout: there "
+                                 "is nothing to be learned")  # fmt: skip
+        return given
+
+    def _check_fitted(self, given: Given) -> None:
+        """That it is of the sizes that it was fitted to."""
+        for name, a, n in (("X", given.x, self.n_features_in_), ("y", given.y, self.n_outputs_)):
+            if a is not None and a.shape[-1] != n:
+                raise ShapeError(f"{name}: expected {n} features, as it was fitted to, got {a.shape[-1]}")
+
+    def _check_ready(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise RuntimeError("EchoStateNetwork: it is not fitted yet: call fit(X, y), or partial_fit(X, y)")
+
+    # scikit-learn's conventions
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings, by name."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **settings: Any) -> EchoStateNetwork:
+        """Change settings; they count from the next fit on."""
+        names = self._names()
+        if unknown := [name for name in settings if name not in names]:
+            raise ValueError(f"{unknown[0]}: EchoStateNetwork has no such setting; it has {', '.join(names)}")
+        for name, value in settings.items():
+            setattr(self, name, value)
+        return self
+
+    def _names(self) -> list[str]:
+        return list(inspect.signature(EchoStateNetwork).parameters)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return getattr(self, "readout_", None) is not None and self.readout_.sizes is not None
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags  # who asks has it
+
+        target = TargetTags(required=True, multi_output=True)
+        return Tags("regressor", target, regressor_tags=RegressorTags(), input_tags=InputTags(three_d_array=True))
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(EchoStateNetwork).parameters
+        set_ = [f"{n}={described(v)}" for n, v in self.get_params().items() if v is not defaults[n].default]
+        return f"EchoStateNetwork({', '.join(set_)})"
+
+
+class ClosedLoop(Cell):
+    """A reservoir and its readout, of which the output is fed back: as the input, or beside it."""
+
+    def __init__(self, reservoir: Cell, readout: Any, feedback: bool, direct: bool, dtype: Any):
+        self.reservoir, self.feedback, self.direct = reservoir, feedback, direct
+        self.weight, self.intercept = tensor(readout.weight.astype(dtype)), tensor(readout.intercept.astype(dtype))
+        self.state_size = (reservoir.state_size, len(self.intercept))
+
+    def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        h, y = state
+        heard = [x, y] if self.feedback else [y]
+        out, h = self.reservoir.step(joined(heard), h)
+        seen = [out, *heard[:1]] if self.direct else [out]
+        y = linear(joined(seen), self.weight, self.intercept)
+        return y, (h, y)
+
+    def heard(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Something like the input of the reservoir at one step."""
+        return np.zeros((len(y), (x.shape[-1] if self.feedback else 0) + y.shape[-1]), x.dtype)
+
+
+def joined(parts: list) -> Any:
+    """Those that have features, on their last axis."""
+    parts = [part for part in parts if part.shape[-1]]
+    return parts[0] if len(parts) == 1 else concatenate(parts, axis=-1)
+
+
+# Series ---------------------------------------------------------------------------------------------------------------
+
+
+class Series(NamedTuple):
+    """Series as (time, batch, features); of different lengths, padded with 0."""
+
+    data: np.ndarray
+    lengths: np.ndarray | None
+    layout: str  # how they came: "one", "batch", or "list"
+    flat: bool  # whether they came without an axis of features
+
+    @property
+    def about(self) -> str:
+        return (
+            f"{self.lengths.tolist()} steps"
+            if self.lengths is not None
+            else f"{described(self.data)} (time, batch, features)"
+        )
+
+
+class Given(NamedTuple):
+    """Inputs and targets, both (time, batch, features)."""
+
+    x: np.ndarray
+    y: Any
+    lengths: np.ndarray | None
+    layout: str
+    flat: bool
+
+    def heard(self, feedback: bool, before: Any = None) -> np.ndarray:
+        """What the reservoir hears: the inputs; with feedback, also the target of the step before."""
+        if not feedback:
+            return self.x
+        before = np.zeros_like(self.y[:1]) if before is None else before[None].astype(self.y.dtype)
+        return np.concatenate([self.x, np.concatenate([before, self.y[:-1]])], axis=-1)
+
+    def samples(self, features: Any, skipped: int, direct: bool = False) -> tuple[Any, np.ndarray]:
+        """Features (direct: with the inputs) and targets of all steps but the first few of each series, in rows."""
+        counted = np.ones(self.y.shape[:2], bool)
+        counted[:skipped] = False
+        if self.lengths is not None:
+            counted &= np.arange(len(counted))[:, None] < self.lengths
+        if direct:
+            features = np.concatenate([features, self.x], axis=-1)
+        return None if features is None else features[counted], self.y[counted]
+
+    def last_targets(self) -> np.ndarray:
+        """The target of the last step of each series."""
+        last = np.full(self.y.shape[1], len(self.y)) if self.lengths is None else self.lengths
+        return self.y[last - 1, np.arange(len(last))]
+
+    def laid_out(self, outputs: np.ndarray, flat: bool) -> Any:
+        """Outputs (time, batch, features), as the inputs came."""
+        if self.layout == "batch":
+            return outputs
+        if self.layout == "list":
+            return [outputs[:n, i, 0] if flat else outputs[:n, i] for i, n in enumerate(self.lengths.tolist())]
+        return outputs[:, 0, 0] if flat else outputs[:, 0]
+
+
+def series(name: str, value: Any, dtype: Any, flat: bool = False) -> Series:
+    """What is given as one series, several, or a list of them; flat: whether it may lack the axis of features."""
+    if isinstance(value, (list, tuple)) and value and all(is_array(bare(part)) for part in value):
+        parts = [finite(f"{name}[{i}]", part) for i, part in enumerate(value)]
+        if all(part.ndim == 2 or (flat and part.ndim == 1) for part in parts):
+            is_flat = all(part.ndim == 1 for part in parts)
+            parts = [part[:, None] if part.ndim == 1 else part for part in parts]
+            if len({part.shape[1] for part in parts}) > 1:
+                raise ShapeError(
+                    f"{name}: expected series of the same features, got {[part.shape[1] for part in parts]}"
+                )
+            lengths = np.array([len(part) for part in parts])
+            data = np.zeros((lengths.max(), len(parts), parts[0].shape[1]), dtype)
+            for i, part in enumerate(parts):
+                data[: len(part), i] = part
+            return Series(data, lengths, "list", is_flat)
+    data = finite(name, value)
+    if data.ndim not in ((1, 2, 3) if flat else (2, 3)):
+        hint = f": of one feature, pass {name}[:, None]" if data.ndim == 1 else ""
+        raise ShapeError(f"{name}: expected (time, features), (time, batch, features), or a list of the first, got "
+                         f"{described(data)}{hint}")  # fmt: skip
+    data = data.astype(dtype)
+    if data.ndim == 3:
+        return Series(data, None, "batch", False)
+    return Series(data[:, None, None] if data.ndim == 1 else data[:, None], None, "one", data.ndim == 1)
+
+
+def finite(name: str, value: Any) -> np.ndarray:
+    found = floats(name, value)
+    if not np.isfinite(found).all():
+        place = tuple([int(i) for i in np.argwhere(~np.isfinite(found))[0]])
+        raise ValueError(f"{name}: expected finite numbers, got {found[place]} at {list(place)}")
+    return found
+
+
+# What a reservoir remembers -------------------------------------------------------------------------------------------
+
+
+def memory_capacity(
+    cell: Cell, delays: int | None = None, steps: int = 4000, washout: int = 200, ridge: float = 1e-9, rng: Any = None
+) -> tuple[float, np.ndarray]:  # fmt: skip
+    """How much of an input that is noise can be read out of the states, linearly (Jaeger, GMD report 152, 2002).
+
+        MC = Σ_k MC_k        MC_k = the squared correlation of u_{t-k} and a readout of h_t that is fitted to it
+
+    The input is uniform in [-0.8, 0.8]; the readouts are fitted to one half of the steps, and compared on the other. No
+    reservoir of n units has more than n.
+
+    Args:
+        cell: a reservoir with one input.
+        delays: k = 1 ... delays; by default twice the number of units.
+        steps, washout: how long it runs, and how much of that comes before.
+
+    Returns:
+        MC, and the MC_k.
+
+    >>> total, of_each = memory_capacity(Reservoir(1, 20, topology="ring", input_scaling=0.1, rng=0), rng=1)
+    >>> 10 < total < 20, bool(of_each[0] > 0.9), bool(of_each[-1] < 0.05)
+    (True, True, True)
+    """
+    if cell.input_size != 1:
+        raise ShapeError(f"cell: expected a reservoir with one input, got input_size {cell.input_size}")
+    delays = 2 * cell.units if delays is None else whole("delays", delays, 1)
+    steps, washout = whole("steps", steps, 2), max(whole("washout", washout, 0), delays)
+    u = np.random.default_rng(rng).uniform(-0.8, 0.8, washout + steps)
+    with no_grad():
+        states = scan(cell, u[:, None, None].astype(dtype_of(cell)))[0].data[washout:, 0]
+    past = np.stack([u[washout - k : len(u) - k] for k in range(1, delays + 1)], axis=1)
+    half = steps // 2
+    found = Ridge(ridge).fit(states[:half], past[:half]).predict(states[half:])
+    a, b = found - found.mean(axis=0), past[half:] - past[half:].mean(axis=0)
+    of_each = (a * b).sum(axis=0) ** 2 / np.maximum((a * a).sum(axis=0) * (b * b).sum(axis=0), np.finfo(float).tiny)
+    return float(of_each.sum()), of_each
