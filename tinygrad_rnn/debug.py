@@ -141,6 +141,14 @@ class Anomaly(Observer):
 # What they are made of -----------------------------------------------------------------------------------------------
 
 
+def users_level() -> int:
+    """How far up the line is that is not the package's, for a warning."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def caller() -> tuple[str, Node | None]:
     """The line outside of this package that is running, and the entry whose rules are running, if any are."""
     frame, line = sys._getframe(1), None

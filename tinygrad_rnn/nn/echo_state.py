@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import trees
 from ..arrays import is_array
+from ..debug import users_level
 from ..errors import ShapeError, described, whole
 from ..modes import no_grad
 from ..ops import concatenate
@@ -87,7 +88,7 @@ class EchoStateNetwork:
             ShapeError: X and y do not belong together. ValueError: a setting makes no sense, the washout leaves
                 nothing, or there is NaN, or an output that is always the same.
         """
-        given = self._given(X, y)
+        given = self._taught(X, y)
         self._set_up(given)
         self._fit_readout(given)
         return self
@@ -97,7 +98,7 @@ class EchoStateNetwork:
 
         The washout is of the beginning. reset: whether another series begins here.
         """
-        given = self._given(X, y, whole_series=False)
+        given = self._taught(X, y, whole_series=False)
         if hasattr(self, "readout_"):
             self._check_fitted(given)
         else:
@@ -231,13 +232,13 @@ class EchoStateNetwork:
             found = outputs[t][far[t]][0]
             warnings.warn(f"generate: it diverged at step {t}: the output is {found:.3g}, and the targets were within "
                           f"{self.span_.max():.3g} of their mean; the {t} steps before are returned", DivergenceWarning,
-                          stacklevel=2)  # fmt: skip
+                          stacklevel=users_level())  # fmt: skip
             outputs = outputs[:t]
         return outputs[:, 0] if layout == "one" else outputs
 
     def score(self, X: Any, y: Any) -> float:
         """R², the mean over the outputs: 1 - Σ (y - ŷ)² / Σ (y - ȳ)², without the washout of each series."""
-        _, y = self._given(X, y).samples(None, self.washout)
+        _, y = self._taught(X, y).samples(None, self.washout)
         _, found = self._given(X, self.predict(X), whole_series=False).samples(None, self.washout)
         return float((1 - ((y - found) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)).mean())
 
@@ -280,6 +281,13 @@ class EchoStateNetwork:
         return state, np.zeros((batch, self.n_outputs_), self.dtype)
 
     # What it is given
+
+    def _taught(self, x: Any, y: Any, **options: Any) -> Given:
+        """The inputs, and the targets, which there must be."""
+        if y is None:
+            what = "are what is fed back while it is fitted" if self.feedback else "are what is learned"
+            raise ValueError(f"y: expected a target for each step, which {what}, got None")
+        return self._given(x, y, **options)
 
     def _given(self, x: Any, y: Any, whole_series: bool = True) -> Given:
         """The inputs and targets, (time, batch, features) each, checked."""

@@ -7,7 +7,6 @@ wants to go on from it hands it back.
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 
 from .. import trees
 from ..arrays import device_of, has_gradient, is_array, move
-from ..debug import PACKAGE, label
+from ..debug import label, users_level
 from ..errors import StateError, described, whole
 from ..modes import no_grad
 from ..ops import broadcast_to, concatenate, swapaxes, unstack, where
@@ -242,14 +241,6 @@ class LearnedState(Wrapper):
 
     def initial_state(self, x: Any) -> Any:
         return trees.map(lambda p: broadcast_to(p, (*x.shape[:-1], *p.shape)), self.first)
-
-
-def users_level() -> int:
-    """How far up the line is that is not the package's, for a warning."""
-    frame, level = sys._getframe(1), 1
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def learned(part: Any) -> Tensor:

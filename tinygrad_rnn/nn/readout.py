@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..debug import users_level
 from ..errors import ShapeError, described
 from ..modes import no_grad
 from ..tensor import bare
@@ -209,7 +210,7 @@ class Ridge(Readout):
             return
         so = "the smallest solution was taken" if self.solved_by == "svd" else "the solution may be far off"
         warnings.warn(f"ridge: {why}: the condition number is {self.condition:.1e}; {so}: ridge={self.ridge} may be "
-                      "too small", ConditionWarning, stacklevel=4)  # fmt: skip
+                      "too small", ConditionWarning, stacklevel=users_level())  # fmt: skip
 
 
 class RLS(Readout):

@@ -78,7 +78,7 @@ def tune(
 
     names, steps, folds = checked_names(train), whole("steps", steps, 1), whole("folds", folds, 2)
     clip = number("clip", clip, 0)
-    given = network._given(X, y)
+    given = network._taught(X, y)
     if network.__sklearn_is_fitted__():
         network._check_fitted(given)
     else:
