@@ -255,7 +255,7 @@ REFUSED = {
     "no time": ({}, np.float64(3), Y, ValueError, "X: expected"),
     "no inputs, no feedback": ({}, None, Y, ValueError, "X: expected inputs, as there is no feedback"),
     "nothing": ({}, None, None, ValueError, "y: expected a target for each step, which are what is learned, got None"),
-    "feedback without targets": ({"feedback": True}, U, None, ValueError, "y: .* fed back while it is fitted, got None"),
+    "feedback, no targets": ({"feedback": True}, U, None, ValueError, "y: .* fed back while it is fitted, got None"),
     "words": ({}, np.full((T, 1), "a"), Y, TypeError, "X: expected real numbers"),
     "an empty reservoir": ({"density": 1e-12}, U, Y, ValueError, "spectral_radius: .*no connections"),
     "a nilpotent one": ({"topology": np.eye(20, k=1)}, U, Y, ValueError, "spectral_radius: .*nilpotent"),

@@ -19,7 +19,7 @@ from .loops import Loop, Place
 
 STRIP = 1 << 19
 """How many bytes the arrays of a strip may take: what stays in a processor's own cache, measured to be the fastest; or
-as many as the totals take, if these are more, since adding them up costs something, too."""
+half as many as the totals take, if these are more, since adding them up costs something, too."""
 
 
 class Strips:
@@ -47,7 +47,7 @@ class Strips:
         loop = self.loop
         own = [p for name, p in loop.buffers.items() if p.time and name not in loop.homes and name not in whole]
         step, totals = sum(map(size, own)), sum(map(size, loop.totals))
-        count = max(1, min(time, -(-time * step // max(STRIP, totals))))
+        count = max(1, min(time, -(-time * step // max(STRIP, totals // 2))))
         ends = [time * i // count for i in range(count + 1)]
         strips = [*itertools.pairwise(ends)]
         return strips[::-1] if loop.reverse else strips
@@ -74,6 +74,7 @@ class Strips:
             parts.append(found[: n - len(state)])
             state, more = found[n - len(state) : n], found[n:]
             sums = added(sums, more) if sums else [*more]
+            del found, more  # the next strip needs their memory
         last = {carry.before: np.array(value) for carry, value in zip(loop.carries, state)}
         parts = parts[::-1] if loop.reverse else parts
         return [self._gathered(v, of_v, arrays) for v, of_v in zip(loop.wanted, zip(*parts))], last, sums
@@ -116,6 +117,10 @@ def size(of: Place | Value) -> int:
 
 
 def added(sums: Sequence, more: Sequence) -> list:
-    """Sums, each with one more term; what is one array for two, stays so."""
-    found = {id(a): a + b for a, b in zip(sums, more)}
+    """Sums, each with one more term: in place, if nothing else looks at it; what is one array for two, stays so."""
+    looked_at, found = {id(a.base) for a in sums}, {}
+    for a, b in zip(sums, more):
+        if id(a) not in found:
+            alone = a.ndim and a.base is None and id(a) not in looked_at
+            found[id(a)] = np.add(a, b, out=a) if alone else a + b
     return [found[id(a)] for a in sums]
