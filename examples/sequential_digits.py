@@ -22,13 +22,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn, optim
+from tinygrad_rnn import nn, optim, tasks
 
 CELLS = {  # each with a learning rate that suits it
     "rnn": (nn.RNNCell, 5e-3),
@@ -65,11 +63,9 @@ class Run:
 
 def load_data(options: argparse.Namespace) -> tuple[np.ndarray, ...]:
     """Images as rows of 64 pixels in [0, 1], and their labels: training images, test images, labels, labels."""
-    digits = load_digits()
-    x, y = (digits.data / 16).astype(np.float32), digits.target
-    if options.permuted:
-        x = x[:, np.random.default_rng(options.seed).permutation(x.shape[1])]
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=450, stratify=y, random_state=0)
+    (x_train, y_train), (x_test, y_test) = (
+        images.permuted(options.seed) if options.permuted else images for images in tasks.digits()
+    )
     few = (128, 64) if options.smoke else (None, None)
     return x_train[: few[0]], x_test[: few[1]], y_train[: few[0]], y_test[: few[1]]
 

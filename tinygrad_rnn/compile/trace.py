@@ -76,6 +76,7 @@ class Trace(Notes, Observer):
 
     def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
         """The gradient of a value is called after it: the d of h is dh."""
+        g = bare(g)  # a tensor, where a step differentiates, to be differentiated again
         if node in self.made_at and (name := self.made_at[node].name) and g.value.name is None:
             g.value.name = f"d{name}"
 
