@@ -67,6 +67,14 @@ def test_runs_are_kept_and_not_run_again(sweep, experiment, tmp_path):
     assert again["squares"][:3] == lines["squares"]
 
 
+def test_what_is_finished_so_far(sweep, experiment, tmp_path):
+    sweep.run_all([experiment()], 2, tmp_path)
+    lines = sweep.run_all([experiment(), experiment("others")], None, tmp_path, finished=True)
+    assert CALLS == [0, 1]
+    assert [line["seed"] for line in lines["squares"]] == [0, 1] and lines["others"] == []
+    assert sweep.table([experiment(), experiment("others")], lines).count("\n") == 3
+
+
 def test_other_settings_are_other_runs(sweep, experiment, tmp_path):
     sweep.run_all([experiment()], 2, tmp_path)
     other = sweep.run_all([experiment(factor=3)], 2, tmp_path)

@@ -5,6 +5,7 @@
     python -m examples.reproduce --jobs 4                     # side by side, in 4 processes (joblib)
     python -m examples.reproduce --backend dask               # on the cluster of $DASK_SCHEDULER_ADDRESS; or ray
     python -m examples.reproduce --small                      # seconds: to see that it works
+    python -m examples.reproduce --finished                   # nothing is run: the table of what is finished so far
 
 What is finished is kept in runs/reproduce/results.jsonl, and not run again: after Ctrl-C, the same command goes on. The
 table goes into docs/results.md, the figures beside it (with --small: into the folder of the runs). Needs matplotlib,
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> Path | None:
     parser.add_argument("--backend", choices=["loky", "dask", "ray"], default="loky", help="of joblib")
     parser.add_argument("--small", action="store_true", help="tiny runs, which reproduce nothing")
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    parser.add_argument("--finished", action="store_true", help="run nothing: the table of what is finished so far")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder for what is finished")
     parser.add_argument("--table", type=Path, help="file for the table; default docs/results.md")
     options = parser.parse_args(arguments)
@@ -64,7 +66,8 @@ def main(arguments: list[str] | None = None) -> Path | None:
         return None
     path = options.table or (options.out / "results.md" if options.small else Path("docs/results.md"))
     try:
-        lines = run_all(experiments, options.seeds, options.out, options.small, options.jobs, options.backend)
+        lines = run_all(experiments, options.seeds, options.out, options.small, options.jobs, options.backend,
+                        options.finished)  # fmt: skip
     except KeyboardInterrupt:
         raise SystemExit("\nStopped; the same command goes on.") from None
     folder = path.parent / "figures"

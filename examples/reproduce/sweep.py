@@ -57,12 +57,15 @@ class Experiment:
 
 
 def run_all(experiments: list[Experiment], seeds: int | None, folder: Path, small: bool = False, jobs: int = 1,
-            backend: str = "loky") -> dict[str, list[dict]]:  # fmt: skip
-    """Run what is not yet in the folder, and return the lines of these experiments, by name, in the order of seeds."""
+            backend: str = "loky", finished: bool = False) -> dict[str, list[dict]]:  # fmt: skip
+    """Run what is not yet in the folder, and return the lines of these experiments, by name, in the order of seeds.
+
+    finished: run nothing, and return what there is.
+    """
     wanted = [(e, seed) for e in experiments for seed in range(e.seeds if seeds is None else seeds)]
     path, done = folder / "results.jsonl", read(folder / "results.jsonl")
-    todo = [(e, seed) for e, seed in wanted if e.key(seed, small) not in done]
-    print(f"{len(wanted)} runs, of which {len(wanted) - len(todo)} are in {path}")
+    todo = [(e, seed) for e, seed in wanted if e.key(seed, small) not in done and not finished]
+    print(f"{len(wanted)} runs, of which {sum(e.key(seed, small) in done for e, seed in wanted)} are in {path}")
     folder.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(todo), unit="run", disable=not todo) as bar:
         for line in spread([(e, seed, small) for e, seed in todo], jobs, backend):
@@ -73,7 +76,8 @@ def run_all(experiments: list[Experiment], seeds: int | None, folder: Path, smal
             bar.update()
     lines: dict[str, list[dict]] = {e.name: [] for e in experiments}
     for e, seed in wanted:
-        lines[e.name].append(done[e.key(seed, small)])
+        if (line := done.get(e.key(seed, small))) is not None:
+            lines[e.name].append(line)
     return lines
 
 
