@@ -48,6 +48,7 @@ def config() -> dict[str, Any]:
     found = {
         "tinygrad_rnn": __version__,
         "Python": f"{platform.python_version()}, {platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
+        "processor": processor(),
         "NumPy": np.__version__,
         "BLAS": " ".join(about.split()[:2]) if about else f"{blas.get('name')} {blas.get('version')}",
         "its kernels": kernels,
@@ -105,6 +106,15 @@ def openblas(what: str, kind: Any) -> Any:
             ask.restype = kind
             return answer.decode() if isinstance(answer := ask(), bytes) else answer
     return None
+
+
+def processor() -> str:
+    """What the processor calls itself, as far as the system says."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def has_avx512() -> bool:

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tinygrad_rnn.config import processor
+
 Figures = dict[str, Any]  # what came of one run: numbers, or lists of them (curves)
 
 
@@ -192,14 +194,6 @@ def about(command: str, lines: dict[str, list[dict]]) -> str:
         f"Command: `{command}`. Runs of {days}, on {', '.join(machines)}; one core a run.\n"
         f"{system} {tg.__version__}. Seeds are 0, 1, 2, ...\n"
     )
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 BEGIN, END = "<!-- results: written by python -m examples.reproduce -->", "<!-- end of results -->"

@@ -33,7 +33,6 @@ from time import perf_counter, sleep
 from typing import Any
 
 from .participant import ROOT, TOLERANCE, Failure, Worker
-from .table import processor
 
 SIZES = [(100, 1, 32, 64), (100, 32, 64, 128), (784, 32, 1, 100), (1000, 16, 16, 32), (100, 64, 256, 512)]
 SECOND, LAST = SIZES[1], SIZES[-1]
@@ -55,7 +54,7 @@ VARIANTS = {OTHER: ("numba", {"OPENBLAS_CORETYPE": KERNELS})}
 
 def main() -> int:
     """Measure what was asked for; 1 if one of our own programs failed, or its gradients are wrong."""
-    options = arguments()
+    options = arguments("loop", TABLES, 0.3)
     if options.worker:
         serve(options.worker)
         return 0
@@ -71,11 +70,12 @@ def main() -> int:
     return int(failed)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.loop", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=TABLES, metavar="TABLE", help=f"print only: {', '.join(TABLES)}")
+def arguments(name: str, tables: Iterable[str], seconds: float) -> argparse.Namespace:
+    """Those of this benchmark, or of one that goes like it."""
+    parser = argparse.ArgumentParser(prog=f"python -m tests.benchmarks.{name}")
+    parser.add_argument("--only", nargs="+", choices=tables, metavar="TABLE", help=f"print only: {', '.join(tables)}")
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each, in turns (default: 7)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="how long a measurement repeats (default: 0.3)")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"how long one repeats (default: {seconds})")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables to their section of a file, too")
     parser.add_argument("--smoke", action="store_true", help="a tiny size, one round, no peers: whether it runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -190,7 +190,7 @@ def about(
 
     here = config()
     shown = ("Python", "NumPy", "BLAS", "its kernels", "its threads", "environment", "Numba")
-    facts = {"Command": f"`{command}`", "Date": datetime.date.today().isoformat(), "Processor": processor()}
+    facts = {"Command": f"`{command}`", "Date": datetime.date.today().isoformat(), "Processor": here["processor"]}
     packages = {"PyTorch": "torch", "JAX": "jax", "ReservoirPy": "reservoirpy", "SciPy": "scipy"}
     facts |= {name: here[name] for name in shown} | {name: version(packages[name]) for name in peers}
     return "".join(f"- {name}: {value}\n" for name, value in facts.items() if value is not None) + (

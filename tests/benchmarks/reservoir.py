@@ -16,7 +16,6 @@ import argparse
 import sys
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -31,7 +30,7 @@ BENCHMARK, PEERS = {"benchmark": "reservoir"}, ("ReservoirPy", "SciPy")
 
 def main() -> int:
     """Measure what was asked for; 1 if one of our own failed, or computes something else."""
-    options = arguments()
+    options = loop.arguments("reservoir", TABLES, 0.5)
     if options.worker:
         serve(options.worker, TASKS)
         return 0
@@ -46,20 +45,6 @@ def main() -> int:
         about = loop.about(command, options, "One series, forward alone, float64, in ms.", PEERS)
         loop.replace_section(options.write, "## Reservoirs", f"{about}\n" + "\n".join(texts))
     return int(failed)
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.reservoir")
-    parser.add_argument("--only", nargs="+", choices=TABLES, metavar="TABLE", help=f"print only: {', '.join(TABLES)}")
-    parser.add_argument("--rounds", type=int, default=7, help="measurements of each, in turns (default: 7)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="how long a measurement repeats (default: 0.5)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables to their section of a file, too")
-    parser.add_argument("--smoke", action="store_true", help="a tiny size, one round, no peers: whether it runs")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.smoke:
-        options.rounds, options.seconds = 1, 0.01
-    return options
 
 
 # The tables -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import platform
 import statistics
 from collections.abc import Iterable
 
+from tinygrad_rnn.config import processor
+
 from .experiments import Experiment, Figure
 from .participant import Participant
 
@@ -97,11 +99,3 @@ def about(command: str, versions: dict[str, str], rounds: int, threads: int | No
         "process of\nits own. Ratios are of the same round: their median (the least to the greatest). "
         "NumPy is the LSTM written by\nhand, without a tape.\n"
     )
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
