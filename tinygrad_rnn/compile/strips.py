@@ -19,7 +19,7 @@ from .loops import Loop, Place
 
 STRIP = 1 << 19
 """How many bytes the arrays of a strip may take: what stays in a processor's own cache, measured to be the fastest; or
-half as many as the totals take, if these are more, since adding them up costs something, too."""
+a quarter of what the totals take, if that is more, since adding them up costs something, too."""
 
 
 class Strips:
@@ -47,7 +47,7 @@ class Strips:
         loop = self.loop
         own = [p for name, p in loop.buffers.items() if p.time and name not in loop.homes and name not in whole]
         step, totals = sum(map(size, own)), sum(map(size, loop.totals))
-        count = max(1, min(time, -(-time * step // max(STRIP, totals // 2))))
+        count = max(1, min(time, -(-time * step // max(STRIP, totals // 4))))
         ends = [time * i // count for i in range(count + 1)]
         strips = [*itertools.pairwise(ends)]
         return strips[::-1] if loop.reverse else strips
