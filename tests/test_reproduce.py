@@ -155,11 +155,11 @@ def test_the_list(command, capsys):
 
     assert names("--only", "reber") == ["reber"]
     assert names("--only", "rebe", "--only", "2c") == ["reber", "reber-1997", "2c"]
-    assert names("--only", "pascanu") == ["pascanu-sgd", "pascanu-clip", "pascanu-regulariser"]
+    assert names("--only", "pascanu-30") == ["pascanu-30-sgd", "pascanu-30-clip", "pascanu-30-regulariser"]
     assert set(names()) > {"reber", "adding", "6a", "copy-lstm"}
 
 
-QUICK = ["table2-rtrl-p4-lr4", "table2-chunker", "table2-lstm", "reber", "2c", "3c", "6a", "copy-gru", "pascanu-reg"]
+QUICK = ["table2-rtrl-p4-lr4", "table2-chunker", "table2-lstm", "reber", "2c", "3c", "6a", "copy-gru", "pascanu-30-reg"]
 
 
 @pytest.mark.parametrize("name", QUICK)
