@@ -143,6 +143,7 @@ STEPS = {  # y, the next state; then the shape of x, and those of the states, wh
     "strided-weight": ("h, tg.tanh(h @ strided + x)",),
     "fortran-weight": ("h, tg.tanh(h @ fortran + x)",),
     # What is not finite
+    "products-of-two-widths": ("h, tg.tanh(h @ W + tg.tanh(h) @ column)",),
     "no-features": ("h, tg.tanh(x @ W[:0] + h)", (B, 0), (B, H)),
     "bare-name-of-an-operation": ("h, tg.tanh(x + where(h > 0, h, 0) + clip(h, -1, 1))",),
     "infinite-weight": ("h, tg.tanh(h @ infinite + x)",),

@@ -154,7 +154,8 @@ def merge_products(d: Derived) -> None:
             whole = graph.make("matmul", new(v.args[0]), side_by_side(graph, [new(u.args[1]) for u in group], -1))
             start = sum(u.shape[-1] for u in group[: group.index(v)])
             return graph.make("slice", whole, axis=-1, start=start, stop=start + v.shape[-1])
-        if v.op == "add" and all(is_affine(a) and len(siblings[a.args[0]]) == 1 for a in flat(v, "add")):
+        alone = v.op == "add" and all(is_affine(a) and len(siblings[a.args[0]]) == 1 for a in flat(v, "add"))
+        if alone and all(a.shape == v.shape for a in flat(v, "add")):
             products = [a.args for a in flat(v, "add")]
             left = graph.make("concat", *[new(a) for a, _ in products], axis=-1)
             return graph.make("matmul", left, side_by_side(graph, [new(b) for _, b in products], -2))
