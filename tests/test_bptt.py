@@ -23,7 +23,7 @@ from test_examples import example
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.bptt import checkpointed, contributions, rnn_back, rnn_run, rtrl, truncated
-from tinygrad_rnn.nn import layers, wrappers
+from tinygrad_rnn.nn import wrappers
 from tinygrad_rnn.ops.checkpoint import checkpoint
 
 T, B, I, H = 7, 2, 2, 3  # noqa: E741
@@ -441,7 +441,7 @@ def test_modules_are_cut_like_cells(batch_first, k1, k2):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_layers_are_cut(batch_first):
-    module = layers.LSTM(I, H, 2, batch_first=batch_first, rng=0, dtype=np.float64)
+    module = nn.LSTM(I, H, 2, batch_first=batch_first, rng=0, dtype=np.float64)
     xs, time = draw(6, B, I), 1 if batch_first else 0
     state, losses = None, 0
     for t in range(0, 6, 2):
@@ -1014,7 +1014,7 @@ def test_dropout_is_drawn_again(kind):
         lambda cell: wrappers.VariationalDropout(cell, 0.3, 0.2, rng=4),
         lambda cell: wrappers.Zoneout(wrappers.VariationalDropout(cell, 0.3, rng=4), 0.5, rng=5),
         lambda cell: wrappers.TimeSkip(cell, 3, rng=6),
-        lambda cell: layers.LearnedState(cell),
+        lambda cell: nn.LearnedState(cell),
     ],
 )
 def test_wrapped_cells_in_segments(wrap):

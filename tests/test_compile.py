@@ -13,6 +13,7 @@ from test_matrix import CELLS, CUT, EXACT, WAYS, Case, outcome
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.compile import Untraceable, program_of, strips
+from tinygrad_rnn.compile.numba_module import source_of
 
 needs_numba = pytest.mark.skipif(not importlib.util.find_spec("numba"), reason="needs numba")
 SOURCES = ["numpy", pytest.param("numba", marks=needs_numba)]
@@ -86,6 +87,52 @@ def one_by_one(self, time, whole):
 def in_threes(self, time, whole):
     pairs = [(t, min(t + 3, time)) for t in range(0, time, 3)] or [(0, 0)]
     return pairs[::-1] if self.loop.reverse else pairs
+
+
+@pytest.mark.parametrize("few", [1, 400, 3000])
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("source", ["numpy", "numba"])
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.MinimalGatedCell])
+def test_long_scans_go_in_strips(cell, source, recorded, few, monkeypatch, uncompiled):
+    """Which have all steps, each once; and in evaluation, too, where nothing is kept for a way back."""
+    monkeypatch.setattr(strips, "STRIP", few)
+    made, cut = [], strips.Strips.of
+
+    def noted(self, *arguments):
+        made.append((self.loop.reverse, cut(self, *arguments)))
+        return made[-1][1]
+
+    monkeypatch.setattr(strips.Strips, "of", noted)
+    keeps_all = cell is nn.LSTMCell and source == "numba" and recorded  # its kernels write nothing that is not kept
+    cell = cell(3, 4, rng=0, dtype=np.float64)
+    x = tg.tensor(np.random.default_rng(1).standard_normal((41, 2, 3)), requires_grad=recorded)
+    results = []
+    for compiled in (False, source):
+        with tg.enable_grad() if recorded else tg.no_grad():
+            ys, last = tg.scan(cell, x, compiled=compiled)
+            found = tg.gradients((ys * ys).sum(), [x, *cell.parameters()]) if recorded else []
+        results.append([ys, *(last if isinstance(last, tuple) else [last]), *found])
+    for expected, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got.data, expected.data, rtol=EXACT, atol=EXACT)
+    assert len(made) == 1 + recorded
+    assert any(len(pairs) > 1 for _, pairs in made) == (not keeps_all)
+    for reverse, pairs in made:
+        assert [t for pair in sorted(pairs) for t in range(*pair)] == [*range(41)]
+        assert pairs == sorted(pairs, reverse=reverse)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_have_functions_that_are_right_everywhere(dtype):
+    """tanh to some units in the last place, and both where NumPy's have no finite numbers; of kernels as written."""
+    source = source_of([], [], dtype).replace("from numba import njit, types\n", "njit = lambda **_: lambda f: f\n")
+    exec(source, space := {})
+    real, exact = np.dtype(dtype).type, np.finfo(dtype).eps
+    for x in [0.0, 1e-30, 1e-8, 0.3, 0.6249, 0.6251, 1.0, 2.5, 9.0, 19.9, 21.0, 300.0, np.inf]:
+        for signed in (x, -x):
+            tanh, sigmoid = space["tanh"](real(signed)), space["sigmoid"](real(min(max(signed, -80), 80)))
+            np.testing.assert_allclose(tanh, np.tanh(signed), rtol=5 * exact, atol=0)
+            np.testing.assert_allclose(sigmoid, 1 / (1 + np.exp(-min(max(signed, -80), 80))), rtol=0, atol=2 * exact)
+    assert np.isnan(space["tanh"](real(np.nan))) and np.isnan(space["sigmoid"](real(np.nan)))
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -18,7 +18,13 @@ import pytest
 
 NAMES = cupy_names.read()
 PACKAGE = Path(__file__).parents[1] / "tinygrad_rnn"
-FITTED = {"readout.py", "echo_state.py", "spectrum.py", "tuning.py"}  # what NumPy and SciPy compute, on the host
+FITTED = {
+    "given.py",
+    "readout.py",
+    "echo_state.py",
+    "spectrum.py",
+    "tuning.py",
+}  # what NumPy and SciPy compute, on the host
 SCANNED = sorted(
     path
     for path in PACKAGE.rglob("*.py")

@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.nn import layers, wrappers
+from tinygrad_rnn.nn import wrappers
 
 T, B, I, H = 5, 3, 2, 4  # noqa: E741
 CHUNKS, CHUNK = 12, 25
@@ -58,7 +58,7 @@ def one_configuration(torch, seed):
     if kind == "LSTM" and hidden > 1 and flip():
         keywords["proj_size"] = int(rng.integers(1, hidden))
     theirs = getattr(torch.nn, kind)(features, hidden, **keywords, dtype=torch.float64)
-    ours = getattr(layers, kind)(features, hidden, **keywords, dtype=np.float64, rng=seed)
+    ours = getattr(nn, kind)(features, hidden, **keywords, dtype=np.float64, rng=seed)
     about = f"seed {seed}: {kind}({features}, {hidden}, {keywords})"
     assert {n: p.shape for n, p in ours.state_dict().items()} == {n: p.shape for n, p in theirs.state_dict().items()}
     assert list(ours.state_dict()) == list(theirs.state_dict()), about
@@ -108,7 +108,7 @@ def one_configuration(torch, seed):
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_weights_go_both_ways_and_have_torchs_names_as_attributes(kind):
     torch = pytest.importorskip("torch")
-    ours = getattr(layers, kind)(I, H, 2, bidirectional=True, rng=0)
+    ours = getattr(nn, kind)(I, H, 2, bidirectional=True, rng=0)
     theirs = getattr(torch.nn, kind)(I, H, 2, bidirectional=True)
     theirs.load_state_dict({name: torch.tensor(array) for name, array in ours.state_dict().items()})
     x = draw(T, B, I).astype(np.float32)
@@ -122,13 +122,13 @@ def test_weights_go_both_ways_and_have_torchs_names_as_attributes(kind):
         with pytest.raises(AttributeError, match=f"'{kind}' object has no attribute '{name}'"):
             getattr(ours, name)
     with pytest.raises(AttributeError, match="bias_ih_l0"):
-        _ = getattr(layers, kind)(I, H, bias=False).bias_ih_l0
+        _ = getattr(nn, kind)(I, H, bias=False).bias_ih_l0
 
 
 def test_names_of_weights_inside_another_module():
     class Tagger(nn.Module):
         def __init__(self):
-            self.body = layers.LSTM(I, H, bidirectional=True, rng=0)
+            self.body = nn.LSTM(I, H, bidirectional=True, rng=0)
             self.heads = [nn.Linear(2 * H, 2, rng=1)]
 
     names = list(Tagger().state_dict())
@@ -137,7 +137,7 @@ def test_names_of_weights_inside_another_module():
 
 
 def test_copies_and_pickles():
-    model, x = layers.GRU(I, H, 2, bidirectional=True, rng=0), draw(T, B, I).astype(np.float32)
+    model, x = nn.GRU(I, H, 2, bidirectional=True, rng=0), draw(T, B, I).astype(np.float32)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(other(x)[0].data, model(x)[0].data)
         other.weight_ih_l0.data = 0 * other.weight_ih_l0.data
@@ -145,7 +145,7 @@ def test_copies_and_pickles():
 
 
 def test_a_gru_whose_reset_is_before_the_product():
-    model, x = layers.GRU(I, H, reset_after=False, rng=0), draw(T, B, I).astype(np.float32)
+    model, x = nn.GRU(I, H, reset_after=False, rng=0), draw(T, B, I).astype(np.float32)
     cell = nn.GRUCell(I, H, reset_after=False, rng=0)
     np.testing.assert_array_equal(model(x)[0].data, tg.scan(cell, x)[0].data)
 
@@ -153,7 +153,7 @@ def test_a_gru_whose_reset_is_before_the_product():
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_all_states_of_an_lstm(batch_first, bidirectional):
-    model = layers.LSTM(I, H, 2, batch_first=batch_first, bidirectional=bidirectional, rng=0, dtype=np.float64)
+    model = nn.LSTM(I, H, 2, batch_first=batch_first, bidirectional=bidirectional, rng=0, dtype=np.float64)
     x = draw(*((B, T) if batch_first else (T, B)), I)
     out, (h, c), (every_h, every_c) = model(x, states=True)
     n = 4 if bidirectional else 2
@@ -170,15 +170,15 @@ def test_all_states_of_an_lstm(batch_first, bidirectional):
 
 def test_dropout_is_between_layers_and_only_in_training():
     x = draw(T, B, I).astype(np.float32)
-    plain, model = layers.LSTM(I, H, 2, rng=0), layers.LSTM(I, H, 2, dropout=0.5, rng=0)
+    plain, model = nn.LSTM(I, H, 2, rng=0), nn.LSTM(I, H, 2, dropout=0.5, rng=0)
     assert (model(x)[0].data != plain(x)[0].data).any()
     np.testing.assert_array_equal(model.eval()(x)[0].data, plain(x)[0].data)
-    first, again = (layers.LSTM(I, H, 2, dropout=0.5, rng=7)(x)[0].data for _ in range(2))
+    first, again = (nn.LSTM(I, H, 2, dropout=0.5, rng=7)(x)[0].data for _ in range(2))
     np.testing.assert_array_equal(first, again)
     model.train()
     np.testing.assert_array_equal(model(x)[1][0].data[0], plain(x)[1][0].data[0])  # the first layer sees all
     with pytest.warns(UserWarning, match="dropout: it acts between layers, and there is only one"):
-        layers.GRU(I, H, dropout=0.5)
+        nn.GRU(I, H, dropout=0.5)
 
 
 # Any cells ------------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def mixed(**options):
     """Layers of three kinds and sizes, in both directions."""
     there = [lstm(I, 3), gru(8, 4, seed=1), MinimalGatedCell(7, 2, rng=2)]
     back = [nn.RNNCell(I, 5, rng=3, dtype=np.float64), lstm(8, 3, seed=4), gru(7, 6, seed=5)]
-    return layers.Recurrent(there, bidirectional=back, **options)
+    return nn.Recurrent(there, bidirectional=back, **options)
 
 
 def test_layers_of_any_kinds_and_sizes():
@@ -237,14 +237,14 @@ def test_a_cell_that_takes_any_input_fits_anywhere():
             h = h + x.sum(axis=-1, keepdims=True)
             return h, h
 
-    out, _ = layers.Recurrent([Sum(), gru(3, 3), Sum()], residual=True)(draw(T, B, 7))
+    out, _ = nn.Recurrent([Sum(), gru(3, 3), Sum()], residual=True)(draw(T, B, 7))
     assert out.shape == (T, B, 3)
     with pytest.raises(ValueError, match="layer 2, forward: GRUCell: expected input_size 3"):
-        layers.Recurrent([Sum(), gru(3, 3), gru(4, 2)])
+        nn.Recurrent([Sum(), gru(3, 3), gru(4, 2)])
 
 
 def test_no_state_is_zeros_and_states_are_fed_back():
-    model = layers.Recurrent([lstm(I, 3), gru(3, 4)])
+    model = nn.Recurrent([lstm(I, 3), gru(3, 4)])
     x = draw(2 * T, B, I)
     out, state = model(x)
     zeros = [(np.zeros((B, 3)), np.zeros((B, 3))), np.zeros((B, 4))]
@@ -255,7 +255,7 @@ def test_no_state_is_zeros_and_states_are_fed_back():
     np.testing.assert_array_equal(np.concatenate([first.data, second.data]), out.data)
     for a, b in zip(leaves(end), leaves(state), strict=True):
         np.testing.assert_array_equal(a.data, b.data)
-    network = layers.LSTM(I, H, 2, bidirectional=True, rng=0)
+    network = nn.LSTM(I, H, 2, bidirectional=True, rng=0)
     x = x.astype(np.float32)
     given = tuple(np.zeros((4, B, H), np.float32) for _ in range(2))
     np.testing.assert_array_equal(network(x)[0].data, network(x, given)[0].data)
@@ -264,7 +264,7 @@ def test_no_state_is_zeros_and_states_are_fed_back():
 @pytest.mark.parametrize("residual", [False, "dense"])
 def test_a_padded_batch_is_its_sequences_one_by_one(residual):
     there, back = [lstm(I, 3), gru(5 if not residual else 7, 2)], [gru(I, 2, seed=3), lstm(5 if not residual else 7, 4)]
-    model = layers.Recurrent(there, bidirectional=back, residual=residual)
+    model = nn.Recurrent(there, bidirectional=back, residual=residual)
     lengths, x = [3, 0, 5], tg.tensor(draw(T, B, I), requires_grad=True)
     out, state = model(x, lengths=lengths)
     w = draw(*out.shape)
@@ -312,28 +312,28 @@ def test_batch_first_is_a_matter_of_layout():
 
 def test_residual_layers():
     cells, x = [gru(I, 4), lstm(4, 4), gru(4, 4, seed=2)], draw(T, B, I)
-    out, _ = layers.Recurrent(cells, residual=True)(x)
+    out, _ = nn.Recurrent(cells, residual=True)(x)
     first = tg.scan(cells[0], x)[0]
     second = first + tg.scan(cells[1], first)[0]
     close(out, second + tg.scan(cells[2], second)[0])
     for p in [*cells[1].parameters(), *cells[2].parameters()]:
         p.data = 0 * p.data
     for dropout in (0.0, 0.9):  # a layer of zeros is the identity, and nothing is dropped beside it
-        close(layers.Recurrent(cells, residual=True, dropout=dropout)(x)[0], first)
+        close(nn.Recurrent(cells, residual=True, dropout=dropout)(x)[0], first)
 
 
 def test_dense_layers():
     cells, x = [gru(I, 4), lstm(I + 4, 3), gru(I + 7, 5)], draw(T, B, I)
-    out, _ = layers.Recurrent(cells, residual="dense")(x)
+    out, _ = nn.Recurrent(cells, residual="dense")(x)
     first = tg.scan(cells[0], x)[0]
     second = tg.scan(cells[1], tg.concatenate([x, first], axis=-1))[0]
     close(out, tg.scan(cells[2], tg.concatenate([x, first, second], axis=-1))[0])
 
 
 def test_learned_states():
-    model = layers.Recurrent([lstm(I, 3), gru(3, 4)], learned_state=True)
+    model = nn.Recurrent([lstm(I, 3), gru(3, 4)], learned_state=True)
     x, first = draw(T, B, I), [leaf for layer in model.layers for leaf in leaves(layer["forward"].first)]
-    plain = layers.Recurrent([lstm(I, 3), gru(3, 4)])
+    plain = nn.Recurrent([lstm(I, 3), gru(3, 4)])
     np.testing.assert_array_equal(model(x)[0].data, plain(x)[0].data)  # zeros, at first
     rng = np.random.default_rng(3)
     for p in first:
@@ -357,9 +357,9 @@ def test_learned_states():
 
 def test_learned_states_within_wrappers():
     cell = wrappers.VariationalDropout(lstm(I, 3), 0.5, rng=0)
-    model = layers.Recurrent([cell, gru(3, 3)], learned_state=True)
+    model = nn.Recurrent([cell, gru(3, 3)], learned_state=True)
     learned = model.layers[0]["forward"].cell
-    assert isinstance(learned, layers.LearnedState) and isinstance(cell.cell, nn.LSTMCell)
+    assert isinstance(learned, nn.LearnedState) and isinstance(cell.cell, nn.LSTMCell)
     model(draw(T, B, I))[0].sum().backward()
     assert all(p.grad.data.any() for p in learned.first)
 
@@ -367,7 +367,7 @@ def test_learned_states_within_wrappers():
 def test_nothing_is_drawn_before_there_is_an_input():
     cell = wrappers.Zoneout(gru(I, 3), 0.5, rng=0)
     before = cell.rng.bit_generator.state
-    model = layers.Recurrent([cell, gru(3, 3)])
+    model = nn.Recurrent([cell, gru(3, 3)])
     assert cell.rng.bit_generator.state == before and cell.training and model.training
 
 
@@ -378,7 +378,7 @@ def test_ones_own_cell_in_two_layers_both_ways_with_lengths_and_zoneout():
         return wrappers.Zoneout(MinimalGatedCell(size, H, rng=seed), 0.3, rng=seed)
 
     def model():
-        return layers.Recurrent([cell(I, 0), cell(2 * H, 1)], bidirectional=[cell(I, 2), cell(2 * H, 3)], dropout=0.2)
+        return nn.Recurrent([cell(I, 0), cell(2 * H, 1)], bidirectional=[cell(I, 2), cell(2 * H, 3)], dropout=0.2)
 
     x, lengths = draw(T, B, I), [5, 0, 3]
     one, two = (m(x, lengths=lengths) for m in (model(), model().eval()))
@@ -413,7 +413,7 @@ def test_checkpointed_networks_are_the_networks(checkpoint, batch_first, kind, o
             for i, layer in enumerate(net.layers):
                 layer["forward"] = wrappers.Zoneout(layer["forward"], 0.3, rng=i)
         else:
-            net = getattr(layers, kind)(I, H, 2, batch_first=batch_first, dropout=0.3, bidirectional=True,
+            net = getattr(nn, kind)(I, H, 2, batch_first=batch_first, dropout=0.3, bidirectional=True,
                                         dtype=np.float64, residual=True, learned_state=True, rng=5,
                                         checkpoint=given)  # fmt: skip
         outputs = [y for y in leaves(net(x, **options)) if y.requires_grad]
@@ -429,11 +429,11 @@ def test_checkpointed_networks_are_the_networks(checkpoint, batch_first, kind, o
 def test_checkpointed_networks_keep_less():
     x, kept = draw(400, 1, I).astype(np.float32), []
     for checkpoint in (False, True):
-        model = layers.LSTM(I, H, 2, bidirectional=True, rng=0, checkpoint=checkpoint, compiled=False)
+        model = nn.LSTM(I, H, 2, bidirectional=True, rng=0, checkpoint=checkpoint, compiled=False)
         out, _ = model(x)
         kept.append(len(tg.tape(out)))
     assert kept[1] < kept[0] / 50
-    assert "checkpoint=True" in repr(layers.LSTM(I, H, checkpoint=True))
+    assert "checkpoint=True" in repr(nn.LSTM(I, H, checkpoint=True))
 
 
 # What PyTorch's networks do not have ----------------------------------------------------------------------------------
@@ -443,18 +443,18 @@ def test_checkpointed_networks_keep_less():
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_torchs_networks_with_ways_around_their_layers(kind, residual, bidirectional):
-    net = getattr(layers, kind)(I, H, 3, bidirectional=bidirectional, residual=residual, rng=0, dtype=np.float64)
+    net = getattr(nn, kind)(I, H, 3, bidirectional=bidirectional, residual=residual, rng=0, dtype=np.float64)
     there = [layer["forward"] for layer in net.layers]
     back = [layer["backward"] for layer in net.layers] if bidirectional else False
     x = draw(T, B, I)
-    close(net(x, lengths=[5, 2, 3])[0], layers.Recurrent(there, back, residual)(x, lengths=[5, 2, 3])[0])
+    close(net(x, lengths=[5, 2, 3])[0], nn.Recurrent(there, back, residual)(x, lengths=[5, 2, 3])[0])
     width = (1 + bidirectional) * H
     assert net.weight_ih_l2.shape[1] == (width if residual is True else I + 2 * width)
 
 
 def test_torchs_networks_with_learned_states():
-    net = layers.LSTM(I, H, 2, bidirectional=True, learned_state=True, rng=0, dtype=np.float64)
-    plain = layers.LSTM(I, H, 2, bidirectional=True, rng=0, dtype=np.float64)
+    net = nn.LSTM(I, H, 2, bidirectional=True, learned_state=True, rng=0, dtype=np.float64)
+    plain = nn.LSTM(I, H, 2, bidirectional=True, rng=0, dtype=np.float64)
     weights = net.state_dict()
     learned = [name for name in weights if name not in plain.state_dict()]
     assert learned == [f"{s}0_l{i}{end}" for i in range(2) for end in ("", "_reverse") for s in "hc"]
@@ -465,7 +465,7 @@ def test_torchs_networks_with_learned_states():
     x = draw(T, B, I)
     close(net(x)[0], plain(x, (h0, c0))[0])
     assert net.weight_hh_l1_reverse is net.layers[1]["backward"].cell.weight_hh
-    assert list(layers.GRU(I, H, learned_state=True).state_dict())[-1] == "h0_l0"
+    assert list(nn.GRU(I, H, learned_state=True).state_dict())[-1] == "h0_l0"
     assert net.c0_l1_reverse is net.layers[1]["backward"].first[1] and not hasattr(plain, "c0_l1_reverse")
     for model in (net, plain):  # where it would be a weight that nothing uses
         with pytest.raises(AttributeError, match=r"^LSTM: h0_l0: learned_state says whether there is one; to give it "
@@ -480,7 +480,7 @@ def test_padding_holds_what_is_asked_for(batch_first):
     mask = np.arange(T)[:, None] < lengths
     for net in (
         mixed(batch_first=batch_first),
-        layers.GRU(I, H, 3, residual=True, batch_first=batch_first, dtype=np.float64),
+        nn.GRU(I, H, 3, residual=True, batch_first=batch_first, dtype=np.float64),
     ):
         plain, padded = (
             swap(net(swap(x), lengths=lengths, **keywords)[0].data) for keywords in ({}, {"pad_value": -1})
@@ -490,7 +490,7 @@ def test_padding_holds_what_is_asked_for(batch_first):
 
 def test_what_is_carried_to_the_next_window():
     x = draw(T, B, I)
-    for net in (layers.Recurrent([lstm(I, 3), gru(3, 4)]), layers.GRU(I, H, 2, dtype=np.float64)):
+    for net in (nn.Recurrent([lstm(I, 3), gru(3, 4)]), nn.GRU(I, H, 2, dtype=np.float64)):
         _, state, every = net(x, states=True)
         assert net.carried(state) is state
         for a, b in zip(leaves(net.carried(every, T - 1)), leaves(state), strict=True):
@@ -499,7 +499,7 @@ def test_what_is_carried_to_the_next_window():
     _, state = net(x)
     assert net.carried(state) == [(there, None) for there, _ in state] == net.carried(net.carried(state))
     assert net.carried(None) is None
-    net = layers.LSTM(I, H, 2, bidirectional=True, dtype=np.float64, rng=0)
+    net = nn.LSTM(I, H, 2, bidirectional=True, dtype=np.float64, rng=0)
     _, (h, c), (hs, cs) = net(x, states=True)
     for got, last in zip(net.carried((h, c)), (h, c)):
         np.testing.assert_array_equal(got.data[::2], last.data[::2])
@@ -508,14 +508,14 @@ def test_what_is_carried_to_the_next_window():
 
 
 def test_a_warning_names_the_line_that_asked_for_it():
-    for make in (lambda: layers.GRU(I, H, dropout=0.5), lambda: layers.Recurrent(gru(I, 3), dropout=0.5)):
+    for make in (lambda: nn.GRU(I, H, dropout=0.5), lambda: nn.Recurrent(gru(I, 3), dropout=0.5)):
         with pytest.warns(UserWarning, match="dropout: it acts between layers, and there is only one") as caught:
             make()
         assert caught[0].filename == __file__
 
 
 def test_a_weight_that_nothing_would_use():
-    model = layers.RNN(I, H, bias=False, rng=0)
+    model = nn.RNN(I, H, bias=False, rng=0)
     for name in ("bias_ih_l0", "weight_ih_l1", "weight_hh_l0_reverse", "weight_hr_l0"):
         with pytest.raises(AttributeError) as caught:
             setattr(model, name, nn.Parameter(np.ones(H)))
@@ -529,7 +529,7 @@ def test_a_weight_that_nothing_would_use():
 
 def test_layer_by_layer_or_step_by_step_is_the_same():
     cells, x = [lstm(I, 3), gru(3, 4), MinimalGatedCell(4, 2, rng=2)], draw(T, B, I)
-    out, last = layers.Recurrent(cells)(x)
+    out, last = nn.Recurrent(cells)(x)
 
     def step(x, states):
         after = []
@@ -547,7 +547,7 @@ def test_layer_by_layer_or_step_by_step_is_the_same():
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_only_both_directions_see_the_future(bidirectional):
     """So a network with both cannot be a language model: its output at t has seen x(t + 1)."""
-    model = layers.GRU(I, H, 2, bidirectional=bidirectional, rng=0, dtype=np.float64)
+    model = nn.GRU(I, H, 2, bidirectional=bidirectional, rng=0, dtype=np.float64)
     x = tg.tensor(draw(T, 1, I), requires_grad=True)
     out, _ = model(x)
     for t in range(T):
@@ -572,7 +572,7 @@ def test_a_reversed_input_brings_the_first_words_near():
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_any_number_of_steps_with_the_same_weights(kind):
-    model = getattr(layers, kind)(I, H, rng=0)
+    model = getattr(nn, kind)(I, H, rng=0)
     x, before = draw(40, 1, I).astype(np.float32), model.state_dict()
     whole = model(x)[0].data
     for steps in (0, 1, 2, 17, 40):
@@ -581,7 +581,7 @@ def test_any_number_of_steps_with_the_same_weights(kind):
 
 
 def test_five_ways_from_sequence_to_sequence():
-    model, read = layers.GRU(I, H, rng=0), nn.Linear(H, I, rng=1)
+    model, read = nn.GRU(I, H, rng=0), nn.Linear(H, I, rng=1)
     xs = draw(T, B, I).astype(np.float32)
     one_to_one, _ = model(xs[:1])
     assert read(one_to_one[0]).shape == (B, I)
@@ -601,7 +601,7 @@ def test_five_ways_from_sequence_to_sequence():
 
     one_to_many = write(None, xs[:1], 7)
     assert one_to_many.shape == (7, B, I)
-    _, h = layers.GRU(I, H, rng=2)(xs)
+    _, h = nn.GRU(I, H, rng=2)(xs)
     translated = write(h, np.zeros((1, B, I), np.float32), 4)
     assert translated.shape == (4, B, I)
     translated.sum().backward()
@@ -614,7 +614,7 @@ def test_five_ways_from_sequence_to_sequence():
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize(("t", "b"), [(0, B), (T, 0), (0, 0), (1, 1)])
 def test_no_steps_and_no_sequences(kind, t, b):
-    model = getattr(layers, kind)(I, H, 2, bidirectional=True, rng=0)
+    model = getattr(nn, kind)(I, H, 2, bidirectional=True, rng=0)
     sizes = range(2 if kind == "LSTM" else 1)
     h0 = [tg.tensor(np.full((4, b, H), 0.5, np.float32), requires_grad=True) for _ in sizes]
     out, last = model(np.ones((t, b, I), np.float32), tuple(h0) if kind == "LSTM" else h0[0], lengths=[t] * b)
@@ -628,16 +628,16 @@ def test_no_steps_and_no_sequences(kind, t, b):
 
 def test_one_sequence_without_a_batch():
     for first in (False, True):
-        model, x = layers.LSTM(I, H, 2, bidirectional=True, batch_first=first, rng=0), draw(T, I).astype(np.float32)
+        model, x = nn.LSTM(I, H, 2, bidirectional=True, batch_first=first, rng=0), draw(T, I).astype(np.float32)
         state = tuple(draw(4, H, seed=s).astype(np.float32) for s in (1, 2))
         out, (h, c), (every_h, _) = model(x, state, states=True)
         assert out.shape == (T, 2 * H) and h.shape == c.shape == (4, H) and every_h.shape == (4, T, H)
-        batch, _ = layers.LSTM(I, H, 2, bidirectional=True, rng=0)(x[:, None], tuple(s[:, None] for s in state))
+        batch, _ = nn.LSTM(I, H, 2, bidirectional=True, rng=0)(x[:, None], tuple(s[:, None] for s in state))
         np.testing.assert_allclose(out.data, batch.data[:, 0], atol=1e-6)
 
 
 def test_layers_on_every_backend(xp):
-    model, x = layers.LSTM(I, H, 2, bidirectional=True, rng=0), draw(T, B, I).astype(np.float32)
+    model, x = nn.LSTM(I, H, 2, bidirectional=True, rng=0), draw(T, B, I).astype(np.float32)
     expected, _ = model(x, lengths=[5, 0, 2])
     if xp is not np:
         model.to("cuda")
@@ -649,14 +649,12 @@ def test_layers_on_every_backend(xp):
 
 
 def test_how_layers_are_shown():
-    assert repr(layers.GRU(I, H, 2, batch_first=True)).startswith(
-        "GRU(\n  2, 4, batch_first=True\n  layers.0.forward: "
-    )
-    assert "residual='dense'" in repr(layers.Recurrent([gru(I, 3), gru(5, 2)], residual="dense"))
+    assert repr(nn.GRU(I, H, 2, batch_first=True)).startswith("GRU(\n  2, 4, batch_first=True\n  layers.0.forward: ")
+    assert "residual='dense'" in repr(nn.Recurrent([gru(I, 3), gru(5, 2)], residual="dense"))
 
 
 def test_anomaly_names_layer_and_step():
-    model, x = layers.RNN(I, H, 2, "relu", rng=0), np.ones((T, B, I), np.float32)
+    model, x = nn.RNN(I, H, 2, "relu", rng=0), np.ones((T, B, I), np.float32)
     model.weight_ih_l1.data = np.full((H, H), 1e38, np.float32)
     wanted = pytest.raises(
         tg.AnomalyError, match=r"layer 1 forward.*step 0 of RNNCell|step 0 of RNNCell.*layer 1 forward"
@@ -668,9 +666,9 @@ def test_anomaly_names_layer_and_step():
 # What is wrong is said in words ---------------------------------------------------------------------------------------
 
 X = np.ones((T, B, I), np.float32)
-LSTM, GRU = layers.LSTM(I, H, 2, rng=0), layers.GRU(I, H, 2, rng=0)
-BOTH = layers.LSTM(I, H, 2, bidirectional=True, batch_first=True, rng=0)
-STACK = layers.Recurrent([nn.LSTMCell(I, 3, rng=0), nn.GRUCell(3, 4, rng=1)])
+LSTM, GRU = nn.LSTM(I, H, 2, rng=0), nn.GRU(I, H, 2, rng=0)
+BOTH = nn.LSTM(I, H, 2, bidirectional=True, batch_first=True, rng=0)
+STACK = nn.Recurrent([nn.LSTMCell(I, 3, rng=0), nn.GRUCell(3, 4, rng=1)])
 
 
 def zeros(*shape, dtype=np.float32):
@@ -697,7 +695,7 @@ WRONG = {
     "batch first h0": (lambda: BOTH(zeros(B, T, I), (zeros(B, 4, H),) * 2), ValueError,
                        r"LSTM: h0: expected \(4, 3, 4\), .*batch_first or not; got float32 \(3, 4, 4\)"),
     "c0": (lambda: LSTM(X, (zeros(2, B, H), zeros(2, B, 5))), ValueError, r"LSTM: c0: expected \(2, 3, 4\)"),
-    "c0, projected": (lambda: layers.LSTM(I, H, proj_size=2)(X, (zeros(1, B, 2),) * 2), ValueError,
+    "c0, projected": (lambda: nn.LSTM(I, H, proj_size=2)(X, (zeros(1, B, 2),) * 2), ValueError,
                       r"LSTM: c0: expected \(1, 3, 4\), .* got float32 \(1, 3, 2\)"),
     "dtype of h0": (lambda: GRU(X, zeros(2, B, H, dtype=float)), ValueError,
                     r"GRUCell: state: expected float32 \(3, 4\), got float64 \(3, 4\)"),
@@ -711,47 +709,47 @@ WRONG = {
     "mask, batch first": (lambda: BOTH(zeros(B, T, I), mask=np.ones((T, B), bool)), ValueError,
                           r"mask: expected booleans \(batch, time\), \(3, 5\) .*got bool \(5, 3\).* pass mask.T"),
     "lengths without a batch": (lambda: LSTM(X[:, 0], lengths=[5, 5]), ValueError, "no batch axis"),
-    "no units": (lambda: layers.LSTM(I, 0), ValueError, "hidden_size: expected a whole number, at least 1, got 0"),
-    "negative units": (lambda: layers.GRU(I, -4), ValueError, "hidden_size: expected .* -4"),
-    "negative features": (lambda: layers.RNN(-1, 4), ValueError, "input_size"),
-    "no layers": (lambda: layers.GRU(I, H, 0), ValueError, "^num_layers: expected a whole number, at least 1, got 0$"),
-    "dropout 1": (lambda: layers.GRU(I, H, 2, dropout=1.0), ValueError, r"p: expected a probability in \[0, 1\)"),
+    "no units": (lambda: nn.LSTM(I, 0), ValueError, "hidden_size: expected a whole number, at least 1, got 0"),
+    "negative units": (lambda: nn.GRU(I, -4), ValueError, "hidden_size: expected .* -4"),
+    "negative features": (lambda: nn.RNN(-1, 4), ValueError, "input_size"),
+    "no layers": (lambda: nn.GRU(I, H, 0), ValueError, "^num_layers: expected a whole number, at least 1, got 0$"),
+    "dropout 1": (lambda: nn.GRU(I, H, 2, dropout=1.0), ValueError, r"p: expected a probability in \[0, 1\)"),
     "dropout -1": (lambda: STACK.__class__([gru(I, 3), gru(3, 3)], dropout=-1.0), ValueError, "expected a probability"),
-    "projection": (lambda: layers.LSTM(I, H, proj_size=H), ValueError, "proj_size: expected less than hidden_size 4"),
-    "negative projection": (lambda: layers.LSTM(I, H, proj_size=-1), ValueError,
+    "projection": (lambda: nn.LSTM(I, H, proj_size=H), ValueError, "proj_size: expected less than hidden_size 4"),
+    "negative projection": (lambda: nn.LSTM(I, H, proj_size=-1), ValueError,
                             "proj_size: expected a whole number, at least 0, got -1"),
-    "projected GRU": (lambda: layers.GRU(I, H, proj_size=2), TypeError,
+    "projected GRU": (lambda: nn.GRU(I, H, proj_size=2), TypeError,
                       "GRU: proj_size: only an LSTM has a projection; put a Linear after the layers"),
-    "fraction of units": (lambda: layers.LSTM(I, 4.0), ValueError,
+    "fraction of units": (lambda: nn.LSTM(I, 4.0), ValueError,
                           r"^hidden_size: expected a whole number, at least 1, got 4\.0$"),
-    "fraction of layers": (lambda: layers.RNN(I, H, 1.5), ValueError,
+    "fraction of layers": (lambda: nn.RNN(I, H, 1.5), ValueError,
                            r"^num_layers: expected a whole number, at least 1, got 1\.5$"),
-    "two directions": (lambda: layers.RNN(I, H, bidirectional=2), ValueError,
+    "two directions": (lambda: nn.RNN(I, H, bidirectional=2), ValueError,
                        "^bidirectional: expected True or False, got 2$"),
-    "checkpoint": (lambda: layers.GRU(I, H, checkpoint=0), ValueError,
+    "checkpoint": (lambda: nn.GRU(I, H, checkpoint=0), ValueError,
                    "^checkpoint: expected a whole number, at least 1, got 0$"),
-    "way around": (lambda: layers.GRU(I, H, residual="skip"), ValueError,
+    "way around": (lambda: nn.GRU(I, H, residual="skip"), ValueError,
                    "^residual: expected False, True or 'dense', got 'skip'$"),
-    "nonlinearity": (lambda: layers.RNN(I, H, nonlinearity="elu"), ValueError, "nonlinearity: expected .*got 'elu'"),
+    "nonlinearity": (lambda: nn.RNN(I, H, nonlinearity="elu"), ValueError, "nonlinearity: expected .*got 'elu'"),
     "weights": (lambda: LSTM.load_state_dict(GRU.state_dict()), ValueError, r"weight_ih_l0: expected .* \(16, 2\)"),
-    "no cell": (lambda: layers.Recurrent([gru(I, 3), nn.Linear(3, 3)]), TypeError,
+    "no cell": (lambda: nn.Recurrent([gru(I, 3), nn.Linear(3, 3)]), TypeError,
                 r"cells: expected a Cell, or a list of them, got Linear.* at \[1\]"),
-    "no cells": (lambda: layers.Recurrent([]), ValueError, "cells: expected at least one cell, got none"),
-    "how it is run": (lambda: layers.LSTM(I, H, compiled="fast"), ValueError,
+    "no cells": (lambda: nn.Recurrent([]), ValueError, "cells: expected at least one cell, got none"),
+    "how it is run": (lambda: nn.LSTM(I, H, compiled="fast"), ValueError,
                       "^compiled: expected one of 'auto', True, False, 'numpy', 'numba', got 'fast'$"),
-    "bidirectional": (lambda: layers.Recurrent(gru(I, 3), bidirectional=True), ValueError,
+    "bidirectional": (lambda: nn.Recurrent(gru(I, 3), bidirectional=True), ValueError,
                       "bidirectional: expected the cells that run backward"),
-    "too few backward": (lambda: layers.Recurrent([gru(I, 3), gru(6, 3)], bidirectional=gru(I, 3)), ValueError,
+    "too few backward": (lambda: nn.Recurrent([gru(I, 3), gru(6, 3)], bidirectional=gru(I, 3)), ValueError,
                          "bidirectional: expected 2 cells, one for each layer, got 1"),
-    "sizes": (lambda: layers.Recurrent([gru(I, 3), lstm(4, 5)]), ValueError,
+    "sizes": (lambda: nn.Recurrent([gru(I, 3), lstm(4, 5)]), ValueError,
               "layer 1, forward: LSTMCell: expected input_size 3, as it gets that many features, got 4"),
-    "sizes backward": (lambda: layers.Recurrent([gru(I, 3)], bidirectional=[gru(3, 3)]), ValueError,
+    "sizes backward": (lambda: nn.Recurrent([gru(I, 3)], bidirectional=[gru(3, 3)]), ValueError,
                        "layer 0, backward: GRUCell: expected input_size 2"),
-    "sizes dense": (lambda: layers.Recurrent([gru(I, 3), gru(3, 4)], residual="dense"), ValueError,
+    "sizes dense": (lambda: nn.Recurrent([gru(I, 3), gru(3, 4)], residual="dense"), ValueError,
                     "layer 1, forward: GRUCell: expected input_size 5"),
-    "sizes residual": (lambda: layers.Recurrent([gru(I, 3), gru(3, 4)], residual=True), ValueError,
+    "sizes residual": (lambda: nn.Recurrent([gru(I, 3), gru(3, 4)], residual=True), ValueError,
                        "layer 1: residual: expected 3 features of its output, as of its input, got 4"),
-    "residual": (lambda: layers.Recurrent(gru(I, 3), residual="skip"), ValueError,
+    "residual": (lambda: nn.Recurrent(gru(I, 3), residual="skip"), ValueError,
                  "residual: expected False, True or 'dense', got 'skip'"),
     "states": (lambda: STACK(X, [zeros(B, 4)]), tg.StateError,
                "Recurrent: state: expected a list with the state of each layer, 2 in all"),
@@ -761,9 +759,9 @@ WRONG = {
     "one of a pair": (lambda: mixed()(X.astype(float), [None, zeros(B, 4), None]), tg.StateError,
                       r"state\[1\]: expected a pair of states, \(forward, backward\), got float32 \(3, 4\)"),
     "layout": (lambda: STACK(X, [None, zeros(T, 4)]), ValueError, r"if yours is \(batch, time, features\)"),
-    "learned state": (lambda: layers.LearnedState(type("Any", (nn.Cell,), {"state_size": 3})()), ValueError,
+    "learned state": (lambda: nn.LearnedState(type("Any", (nn.Cell,), {"state_size": 3})()), ValueError,
                       "LearnedState: Any: set its input_size"),
-    "learned masks": (lambda: layers.LearnedState(wrappers.VariationalDropout(gru(I, 3), 0.5)), ValueError,
+    "learned masks": (lambda: nn.LearnedState(wrappers.VariationalDropout(gru(I, 3), 0.5)), ValueError,
                       r"VariationalDropout remembers more .*: put it around, VariationalDropout\(LearnedState\(cell\)"),
 }  # fmt: skip
 

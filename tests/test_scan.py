@@ -11,8 +11,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.bptt import checkpointed
-from tinygrad_rnn.nn import layers, timescales, wrappers
 from tinygrad_rnn.nn import lstm as family
+from tinygrad_rnn.nn import timescales, wrappers
 
 T, B, I, H = 6, 4, 2, 3  # noqa: E741
 LENGTHS = [4, 0, 6, 1]
@@ -44,7 +44,7 @@ CELLS = {
     "gru-before": lambda **k: nn.GRUCell(I, H, reset_after=False, **k),
     "lstm": lambda **k: nn.LSTMCell(I, H, **k),
     "lstm-projected": lambda **k: nn.LSTMCell(I, H, proj_size=2, **k),
-    "learned": lambda **k: layers.LearnedState(nn.LSTMCell(I, H, **k)),
+    "learned": lambda **k: nn.LearnedState(nn.LSTMCell(I, H, **k)),
     "mine": lambda **k: Tuple(**k),
     "leaky": lambda **k: timescales.LeakyCell(I, H, 0.3, **k),
     "clockwork": lambda **k: timescales.ClockworkCell(I, H, (1, 2, 3), **k),

@@ -53,20 +53,27 @@ VARIANTS = {OTHER: ("numba", {"OPENBLAS_CORETYPE": KERNELS})}
 
 
 def main() -> int:
-    """Measure what was asked for; 1 if one of our own programs failed, or its gradients are wrong."""
-    options = arguments("loop", TABLES, 0.3)
+    return run("loop", "## Compiled scans", TABLES, 0.3)
+
+
+def run(
+    name: str, section: str, tables: dict[str, Callable], seconds: float, tasks: dict[str, Callable] | None = None,
+    **about_it: Any,
+) -> int:  # fmt: skip
+    """Measure what was asked for of a benchmark; 1 if one of ours failed, or computes something else."""
+    options = arguments(name, tables, seconds)
     if options.worker:
-        serve(options.worker)
+        serve(options.worker, tasks)
         return 0
     texts, failed = [], False
-    for name in options.only or TABLES:
-        text, ok = TABLES[name](options)
+    for table in options.only or tables:
+        text, ok = tables[table](options)
         texts.append(text)
         failed |= not ok
         print(text, flush=True)
     if options.write:
-        command = " ".join(["python -m tests.benchmarks.loop", *sys.argv[1:]])
-        replace_section(options.write, "## Compiled scans", f"{about(command, options)}\n" + "\n".join(texts))
+        command = " ".join([f"python -m tests.benchmarks.{name}", *sys.argv[1:]])
+        replace_section(options.write, section, f"{about(command, options, **about_it)}\n" + "\n".join(texts))
     return int(failed)
 
 

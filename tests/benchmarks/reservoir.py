@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any
 
 from . import loop
-from .loop import Participant, ratio, right, serve, titled, turns
+from .loop import Participant, ratio, right, titled, turns
 
 LEAK, RADIUS = 0.3, 0.9
 STEPS, UNITS, MANY = 5000, (100, 500, 1000), 10_000
@@ -29,22 +29,8 @@ BENCHMARK, PEERS = {"benchmark": "reservoir"}, ("ReservoirPy", "SciPy")
 
 
 def main() -> int:
-    """Measure what was asked for; 1 if one of our own failed, or computes something else."""
-    options = loop.arguments("reservoir", TABLES, 0.5)
-    if options.worker:
-        serve(options.worker, TASKS)
-        return 0
-    texts, failed = [], False
-    for name in options.only or TABLES:
-        text, ok = TABLES[name](options)
-        texts.append(text)
-        failed |= not ok
-        print(text, flush=True)
-    if options.write:
-        command = " ".join(["python -m tests.benchmarks.reservoir", *sys.argv[1:]])
-        about = loop.about(command, options, "One series, forward alone, float64, in ms.", PEERS)
-        loop.replace_section(options.write, "## Reservoirs", f"{about}\n" + "\n".join(texts))
-    return int(failed)
+    about_it = {"measured": "One series, forward alone, float64, in ms.", "peers": PEERS}
+    return loop.run("reservoir", "## Reservoirs", TABLES, 0.5, TASKS, **about_it)
 
 
 # The tables -----------------------------------------------------------------------------------------------------------

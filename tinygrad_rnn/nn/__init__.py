@@ -11,11 +11,12 @@ from .dropout import Dropout
 from .echo_state import DivergenceWarning, EchoStateNetwork, memory_capacity
 from .embedding import Embedding
 from .exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx
-from .layers import GRU, LSTM, RNN, LearnedState, Recurrent
+from .layers import LearnedState, Recurrent
 from .linear import Linear
 from .loss import binary_cross_entropy_with_logits, cross_entropy, huber, masked_mean, mse
 from .lstm import LSTM1997Cell, LSTMVariantCell, MinimalGatedCell
 from .module import Module, Parameter
+from .networks import GRU, LSTM, RNN
 from .norm import LayerNorm
 from .readout import FORCE, RLS, ConditionWarning, Ridge
 from .recurrent import scan

@@ -18,7 +18,8 @@ import numpy as np
 from ..errors import whole
 from ..ops import at, concatenate, exp, matmul, solve, stack
 from ..tensor import Tensor, tensor
-from .echo_state import EchoStateNetwork, Given
+from .echo_state import EchoStateNetwork
+from .given import Given
 from .readout import Ridge
 from .recurrent import scan
 from .reservoir import Reservoir, number

@@ -1,7 +1,8 @@
 """Checkpoints: all that a run is made of, in one file, from which it goes on as if it had never stopped.
 
 A file is an ``.npz`` of :func:`tinygrad_rnn.save`: whole or not there, and never code. What is not an array in it is
-JSON. All of it is checked before anything changes; what does not fit is refused, by a :class:`CheckpointError`.
+JSON. All of it is checked before anything changes; what does not fit is refused, by a :class:`CheckpointError`. (But
+for the shapes of a network's state within a sequence, which the network alone knows: its next step refuses them.)
 """
 
 from __future__ import annotations
