@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn, optim
+from tinygrad_rnn import nn
+from tinygrad_rnn.analysis import Descent, descent, surface
 
 HIDDEN = 32
 
@@ -87,20 +88,7 @@ def loss(w, b):
     return (x - 0.7) ** 2
 
 
-def descent(clip: float, steps: int = 100) -> tuple[np.ndarray, float]:
-    """The way of (w, b) down the loss, and the largest norm of a gradient on it."""
-    w, b = (tg.tensor(value, requires_grad=True) for value in (5.0, -2.5))
-    optimizer, way, largest = optim.SGD([w, b], lr=0.01), [(w.item(), b.item())], 0.0
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss(w, b).backward()
-        largest = max(largest, float(optim.clip_grad_norm_([w, b], clip)))
-        optimizer.step()
-        way.append((w.item(), b.item()))
-    return np.array(way), largest
-
-
-def draw(measured: dict[str, np.ndarray], ways: dict[str, np.ndarray], path: Path) -> None:
+def draw(measured: dict[str, np.ndarray], ways: dict[str, Descent], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -113,12 +101,10 @@ def draw(measured: dict[str, np.ndarray], ways: dict[str, np.ndarray], path: Pat
     left.set(title="How much of a gradient comes back to step t", xlabel="step t", ylabel="size of ∂s_T/∂s_t")
     left.grid(alpha=0.3)
     left.legend(fontsize="small", loc="lower right")
-    w, b = np.meshgrid(np.linspace(4.2, 5.4, 300), np.linspace(-3, -1.8, 300))
-    shades = right.pcolormesh(w, b, np.log10(loss(w, b) + 1e-6), cmap="Blues")
-    figure.colorbar(shades, label="log10 of the loss")
-    for (name, way), style in zip(ways.items(), ("r.-", "k.-")):
-        right.plot(*way.T, style, markersize=3, linewidth=1, label=name)
-    right.plot(*next(iter(ways.values()))[0], "ko", markersize=9, fillstyle="none", label="start")
+    cliff = surface(loss, np.linspace(4.2, 5.4, 300), np.linspace(-3, -1.8, 300), vectorized=True)
+    cliff.plot(right, cmap="Blues")
+    for (name, way), color in zip(ways.items(), ("C3", "C1")):
+        way.plot(right, color=color, label=name)
     right.set(title="A cliff: x' = w σ(x) + b, 50 times", xlabel="w", ylabel="b", xlim=(4.2, 5.4), ylim=(-3, -1.8))
     right.legend(loc="lower left")
     figure.savefig(path, dpi=150)
@@ -146,10 +132,10 @@ def main(arguments: list[str] | None = None) -> dict[str, np.ndarray]:
         print(f"{name:<22}{values[0]:>12.3g}{values[len(values) // 2]:>15.3g}")
     print(f"\n{'100 steps of SGD':<22}{'largest gradient':>18}{'w at last':>12}{'b at last':>12}{'loss':>12}")
     ways = {}
-    for name, clip in ("as it is", np.inf), ("clipped to norm 3", 3.0):
-        ways[name], largest = descent(clip)
-        w, b = ways[name][-1]
-        print(f"{name:<22}{largest:>18.4g}{w:>12.4g}{b:>12.4g}{float(loss(w, b)):>12.4g}")
+    for name, clip in ("as it is", None), ("clipped to norm 3", 3.0):
+        way = ways[name] = descent(loss, (5.0, -2.5), lr=0.01, steps=100, clip=clip)
+        w, b = way.points[-1]
+        print(f"{name:<22}{way.norms.max():>18.4g}{w:>12.4g}{b:>12.4g}{way.losses[-1]:>12.4g}")
     draw(measured, ways, options.out / "vanishing.png")
     print(f"\nFigure: {options.out / 'vanishing.png'}")
     return measured

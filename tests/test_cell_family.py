@@ -429,7 +429,8 @@ def test_gates_are_seen_by_who_watches():
         tg.scan(second, xs)
         _, (_, c) = tg.scan(first, xs)
     tg.scan(first, xs)  # nobody watches any more
-    assert list(seen) == ["i", "f", "g", "c"] and {len(values) for values in [*seen.values(), *inner.values()]} == {T}
+    assert list(seen) == ["i", "f", "g", "c", "state"]
+    assert {len(values) for values in [*seen.values(), *inner.values()]} == {T}
     np.testing.assert_array_equal(seen["c"][-1].data, c.data)
     (gradient,) = tg.gradients(c.sum(), [seen["c"][0]])
     assert gradient.shape == (B, H) and gradient.data.any()
@@ -443,6 +444,7 @@ def test_what_is_seen(make, names):
     cell = make()
     with watching() as seen:
         tg.scan(cell, np.ones((T, B, I), np.float32))
+    assert len(seen.pop("state")) == T
     assert "".join(seen) == names and all(x.shape == (B, H) for values in seen.values() for x in values)
 
 

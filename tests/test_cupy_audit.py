@@ -28,7 +28,8 @@ FITTED = {
 SCANNED = sorted(
     path
     for path in PACKAGE.rglob("*.py")
-    if path.parent.name not in ("compile", "tasks") and path.name not in FITTED  # kernels of its own; data
+    # what is computed on the host; kernels of its own; data
+    if path.parent.name not in ("analysis", "compile", "tasks") and path.name not in FITTED
 )
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}
 UFUNC_METHODS = {"at": set(fakecupy.AT), "reduce": {"add", "multiply"}, "accumulate": {"add", "multiply"}}

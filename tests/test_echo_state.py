@@ -474,3 +474,49 @@ def test_what_tuning_refuses():
     np.testing.assert_array_equal(net.readout_.weight, weights)
     stopped = net.tune(U, Y, steps=50, on_step=lambda step, error: step == 2)
     assert len(stopped.tuning_.errors) == 3
+
+
+# A readout that is given
+
+
+def test_a_readout_that_is_given_reads_out():
+    """What it sees are the states and the inputs; a copy is fitted, and each fit begins with a new one."""
+    u = np.sin(np.arange(300) / 5)[:, None]
+    rls = nn.RLS(delta=1e-6)
+    given = nn.EchoStateNetwork(20, washout=50, rng=0, readout=rls).fit(u[:-1], u[1:])
+    assert rls.sizes is None and isinstance(given.readout_, nn.RLS)
+    plain = nn.EchoStateNetwork(20, washout=50, rng=0, ridge=1e-6).fit(u[:-1], u[1:])
+    np.testing.assert_allclose(given.predict(u[:-1])[50:], plain.predict(u[:-1])[50:], atol=1e-3)
+    before = given.readout_
+    assert given.fit(u[:-1], u[1:]).readout_ is not before
+
+
+class Mean(nn.Readout):
+    def fit(self, x, y):
+        self.weight, self.intercept = np.zeros((y.shape[1], x.shape[1])), y.mean(axis=0)
+        self.sizes = x.shape[1], y.shape[1]
+        return self
+
+
+def test_a_readout_that_is_given_has_its_limits():
+    u = np.sin(np.arange(100) / 5)[:, None]
+    net = nn.EchoStateNetwork(10, rng=0, readout=Mean())
+    np.testing.assert_allclose(net.fit(u[:-1], u[1:]).predict(u[:-1]), u[1:].mean(), rtol=1e-12)
+    with pytest.raises(TypeError, match="readout: Mean has no partial_fit: call fit"):
+        net.partial_fit(u[:-1], u[1:])
+    with pytest.raises(ValueError, match=r"tune: .* the network has another readout"):
+        net.tune(u[:-1], u[1:])
+    with pytest.raises(ValueError, match=r"ridge, intercept: .* one is given"):
+        nn.EchoStateNetwork(10, rng=0, ridge=1.0, readout=Mean()).fit(u[:-1], u[1:])
+
+
+def test_a_network_of_ones_own_has_its_own_settings():
+    class Slow(nn.EchoStateNetwork):
+        def __init__(self, units=10, slowness=2.0):
+            super().__init__(units, leak=1 / slowness, rng=0)
+            self.slowness = slowness
+
+    assert Slow(slowness=4.0).get_params() == {"units": 10, "slowness": 4.0}
+    assert repr(Slow(slowness=4.0)) == "Slow(slowness=4.0)"
+    with pytest.raises(ValueError, match="leak: Slow has no such setting; it has units, slowness"):
+        Slow().set_params(leak=1.0)

@@ -311,6 +311,48 @@ def test_the_same_seed_draws_the_same_bits():
     assert not np.array_equal(a.weight.data, b.weight.data)
 
 
+def test_a_parameter_is_not_updated_in_place():
+    """Outside of no_grad(), too: there the loop would train nothing, and the weight be no parameter any more."""
+    model = nn.Linear(2, 1, rng=0)
+    for recording in tg.enable_grad(), tg.no_grad():
+        with recording, pytest.raises(TypeError, match=r"write p.data = p.data - y, or use an optimiser"):
+            model.weight -= 0.1
+    assert list(model.state_dict()) == ["weight", "bias"]
+
+
+def test_parameters_replaced_are_arguments():
+    """The gradient by the arguments is that by the parameters; and the module is left as it was, whatever happens."""
+    model = nn.Linear(2, 3, rng=0, dtype=np.float64)
+    x, weights = np.ones((4, 2)), {name: 2 * p.data for name, p in model.named_parameters()}
+    before = model.state_dict()
+
+    def f(weights):
+        with model.replaced(weights):
+            return (model(x) ** 3).sum()
+
+    other = nn.Linear(2, 3, rng=0, dtype=np.float64)
+    other.load_state_dict(weights)
+    (other(x) ** 3).sum().backward()
+    for name, g in tg.grad(f)(weights).items():
+        np.testing.assert_array_equal(g.data, getattr(other, name).grad.data)
+    with pytest.raises(ZeroDivisionError), model.replaced(weights):
+        raise ZeroDivisionError
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.data, before[name])
+        assert p.grad is None and p.requires_grad
+
+
+@pytest.mark.parametrize(("weights", "message"), [
+    ({"weigth": np.ones((3, 2))}, "weigth: not a parameter of this module"),
+    ({"weight": np.ones((2, 3))}, r"weight: expected .*float64 \(3, 2\).*, got .*float64 \(2, 3\)"),
+    ({"bias": np.ones(3, np.float32)}, "bias: expected .*float64.*, got .*float32"),
+])  # fmt: skip
+def test_parameters_are_replaced_by_what_fits(weights, message):
+    model = nn.Linear(2, 3, rng=0, dtype=np.float64)
+    with pytest.raises(ValueError, match=message), model.replaced(weights):
+        pass
+
+
 def test_initialisers():
     for shape in ((3, 5), (5, 3), (4, 4)):
         w = nn.init.orthogonal(shape, gain=2.0, rng=0, dtype=np.float64)

@@ -292,4 +292,12 @@ def test_force_refuses():
 def test_condition_numbers():
     assert readouts.condition_of(4.0, 2.0) == 2
     assert readouts.condition_of(4.0, 0.0) == np.inf
-    assert readouts.condition_of(0.0, 0.0) == 1
+    assert readouts.condition_of(0.0, 0.0) == np.inf
+
+
+def test_features_that_never_change_say_nothing():
+    """Then XᵀX is 0, and nothing of it can be inverted."""
+    ridge = nn.Ridge(ridge=0)
+    with pytest.warns(nn.ConditionWarning, match="do not determine"):
+        ridge.fit(np.ones((5, 2)), np.arange(5.0)[:, None])
+    np.testing.assert_allclose(ridge.predict(np.ones((1, 2))), [[2.0]])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
 
 for package in ("tqdm", "matplotlib", "sklearn"):
     pytest.importorskip(package)
@@ -210,47 +209,3 @@ def test_the_nets_of_table_2_have_as_many_weights_as_the_paper_counts():
     for p, count in (4, 36), (10, 144), (100, 10404):
         V, w = table2.weights_of(np.random.default_rng(0), 3, p + 1)
         assert V[0].size + w[0].size == count
-
-
-@pytest.mark.parametrize("mode", [False, "numpy"])
-def test_the_regulariser_is_differentiated_exactly(mode):
-    """Against double backward through the states, on the tape; and against differences of Ω."""
-    pascanu = importlib.import_module("examples.reproduce.pascanu")
-    rng = np.random.default_rng(0)
-    cell, readout = nn.RNNCell(6, 5, rng=rng, dtype=np.float64), nn.Linear(5, 4, rng=rng, dtype=np.float64)
-    batch = tg.tasks.PascanuTemporalOrder(12).batch(3, rng=rng)
-    xs, parameters = batch.x.astype(np.float64), [*cell.parameters(), *readout.parameters()]
-
-    def ours():
-        with tg.compiled(mode):
-            hs, _ = tg.scan(cell, xs)
-            last = hs[-1]
-            delta = tg.gradients(nn.cross_entropy(readout(last), batch.y), last, create_graph=True)
-            return pascanu.regulariser(cell, xs, hs, delta)
-
-    def by_the_tape():
-        state, hs = None, []
-        for x in xs:
-            h, state = cell(x, state)
-            hs.append(h)
-        deltas = tg.gradients(nn.cross_entropy(readout(h), batch.y), hs, create_graph=True)
-        norms = tg.stack([tg.sqrt((d * d).sum(axis=-1)) for d in deltas])
-        return ((norms[:-1] / norms[1:] - 1) ** 2).mean()
-
-    expected = by_the_tape()
-    value = ours()
-    np.testing.assert_allclose(value.data, expected.data, rtol=1e-10)
-    gradients, exact = tg.gradients(value, parameters[:3]), tg.gradients(expected, parameters[:3])
-    for g, e in zip(gradients, exact):
-        np.testing.assert_allclose(g.data, e.data, rtol=1e-8, atol=1e-12)
-
-
-def test_gradients_that_have_vanished_are_left_out_of_the_regulariser():
-    pascanu = importlib.import_module("examples.reproduce.pascanu")
-    cell, xs = nn.RNNCell(6, 5, rng=0, dtype=np.float64), np.ones((9, 2, 6))
-    hs, _ = tg.scan(cell, xs)
-    last = tg.tensor(np.array([[0.0] * 5, [1e-3] * 5]), requires_grad=True)
-    value = pascanu.regulariser(cell, xs, hs, last)
-    (one,) = [pascanu.regulariser(cell, xs[:, 1:], hs[:, 1:], last[1:])]
-    np.testing.assert_allclose(value.data, one.data, rtol=1e-12)
-    assert all(np.isfinite(g.data).all() for g in tg.gradients(value, [last, cell.weight_hh]))

@@ -297,10 +297,10 @@ def test_what_is_seen_has_its_time(run, reverse):
     with nn.watching() as seen:
         ys, _, states = run(cell, xs, mask=mask, reverse=reverse, states=True)
         (ys * ys).sum().backward()
-    assert list(seen) == ["r", "z", "n"]
+    assert list(seen) == ["r", "z", "n", "state"]
     for t in range(T):
         if not mask[t, 0]:
-            assert seen["z"][t] is seen["r"][t] is None
+            assert seen["z"][t] is seen["r"][t] is seen["state"][t] is None
             continue
         before = (
             states.data[t + 1 if reverse else t - 1] if 0 <= (t + 1 if reverse else t - 1) < T else np.zeros((B, H))
@@ -308,6 +308,45 @@ def test_what_is_seen_has_its_time(run, reverse):
         z, n = (seen[name][t].data for name in "zn")
         close(n + z * (before - n), states[t])
     assert {len(values) for values in seen.values()} == {T}
+
+
+@both_ways
+def test_states_are_seen_as_the_next_step_starts_from_them(reverse):
+    """Held where a sequence has no input; and the gradient by one is the whole gradient, of its output, too."""
+    cell, xs, lengths = float64(CELLS["lstm"]), draw(T, B, I), [T - 2, 1, 0, 2][:B]
+    with nn.watching(cell) as seen:
+        ys, last, states = tg.scan(cell, xs, lengths=lengths, reverse=reverse, states=True, compiled=False)
+    assert seen["state"][T - 1] is None and all(s is None or len(s) == 2 for s in seen["state"])
+    for t in range(T - 2):
+        for part, all_of_it in zip(seen["state"][t], states):
+            np.testing.assert_array_equal(part.data, all_of_it.data[t])
+    t = 0 if reverse else T - 3  # the last step that is computed
+    assert all(a is b for a, b in zip(seen["state"][t], last))
+    (g,) = tg.gradients((ys**2).sum(), [seen["state"][t][0]])
+    there = (t < np.array(lengths))[:, None]
+    np.testing.assert_array_equal(g.data, np.where(there, 2 * ys.data[t], 0))
+
+
+def test_the_states_of_a_scan_within_a_step_are_not_those_of_the_step():
+    inner = nn.GRUCell(I, H, rng=0)
+
+    class Outer(nn.Cell):
+        input_size, state_size = I, H
+
+        def __init__(self):
+            self.inner = inner
+
+        def step(self, x, h):
+            _, h = tg.scan(self.inner, tg.stack([x, x]), h)
+            return h, h
+
+    outer, xs = Outer(), draw(5, B, I).astype(np.float32)
+    with nn.watching(outer) as seen:
+        _, h = tg.scan(outer, xs)
+    assert len(seen["state"]) == 5 and seen["state"][-1] is h and [len(z) for z in seen["z"]] == [2] * 5
+    with nn.watching(inner) as seen:
+        tg.scan(outer, xs)
+    assert [len(s) for s in seen["state"]] == [2] * 5
 
 
 def test_two_cells_of_one_step_are_seen_as_a_pair():
@@ -333,8 +372,9 @@ def test_what_layers_show_begins_with_their_names():
                        bidirectional=[nn.GRUCell(I, H, rng=2), nn.RNNCell(2 * H, H, rng=3)])  # fmt: skip
     with nn.watching() as seen:
         net(draw(T, B, I).astype(np.float32), lengths=LENGTHS)
-    expected = [f"layers.0.forward.{gate}" for gate in "ifgoc"]
-    expected += [f"layers.{layer}.{gate}" for layer in ("0.backward", "1.forward") for gate in "rzn"]
+    expected = [f"layers.0.forward.{name}" for name in [*"ifgoc", "state"]]
+    expected += [f"layers.{layer}.{name}" for layer in ("0.backward", "1.forward") for name in [*"rzn", "state"]]
+    expected += ["layers.1.backward.state"]
     assert list(seen) == expected and {len(values) for values in seen.values()} == {T}
 
 

@@ -747,4 +747,4 @@ def test_watching_a_wrapper_is_watching_what_is_in_it():
     with watching(cell) as seen:
         for c in (cell, other):
             tg.scan(c, np.ones((5, 2, 3), np.float32))
-    assert {name: len(values) for name, values in seen.items()} == dict.fromkeys("ifgoc", 5)
+    assert {name: len(values) for name, values in seen.items()} == dict.fromkeys([*"ifgoc", "state"], 5)

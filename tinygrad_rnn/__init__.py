@@ -25,7 +25,7 @@ from .tape import backward, gradients
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from . import bptt, compile, train
+    from . import analysis, bptt, compile, tasks, train
     from .compile import compiled
     from .config import show_config
     from .nn.weights import CheckpointError, load, save
@@ -36,27 +36,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "CheckpointError", "DeviceError", "MutationError", "Primitive", "ShapeError", "StateError", "Tape",
-    "Tensor", "anomaly", "backward", "bptt", "check_gradients", "checkpoint", "compile", "compiled", "enable_grad",
-    "fit", "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording", "jacobian", "jvp", "label", "load",
-    "nn", "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "show_config", "tape", "tensor",
-    "train", "value_and_grad", "vjp",
+    "Tensor", "analysis", "anomaly", "backward", "bptt", "check_gradients", "checkpoint", "compile", "compiled",
+    "enable_grad", "fit", "from_dlpack", "grad", "gradients", "hessian", "hvp", "is_recording", "jacobian", "jvp",
+    "label", "load", "nn", "no_grad", "numerical_gradient", "ops", "optim", "primitive", "save", "scan", "show_config",
+    "tape", "tasks", "tensor", "train", "value_and_grad", "vjp",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
     """What not everybody needs, and what takes time to import, is imported by who asks for it."""
-    places = {
-        "bptt": ".bptt",
-        "compile": ".compile",
-        "checkpoint": ".ops.checkpoint",
-        "compiled": ".compile",
-        "fit": ".train",
-        "show_config": ".config",
-        "train": ".train",
-    }
+    rooms = ("analysis", "bptt", "compile", "tasks", "train")
+    places = {room: f".{room}" for room in rooms}
+    places |= {"checkpoint": ".ops.checkpoint", "compiled": ".compile", "fit": ".train", "show_config": ".config"}
     places |= dict.fromkeys(("CheckpointError", "load", "save"), ".nn.weights")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(places[name], __name__)
-    return module if name in ("bptt", "compile", "train") else getattr(module, name)
+    return module if name in rooms else getattr(module, name)

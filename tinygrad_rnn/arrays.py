@@ -37,6 +37,13 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic, Duck)) or namespace(value) is not np
 
 
+def owner(array: Any) -> Any:
+    """The array that a view is a view of; itself, if it is none."""
+    while is_array(getattr(array, "base", None)):
+        array = array.base
+    return array
+
+
 def device_of(array: Any) -> str:
     """``"cpu"``, or ``"cuda:0"`` for an array on the first GPU."""
     return "cpu" if namespace(array) is np else f"cuda:{array.device.id}"
@@ -45,9 +52,14 @@ def device_of(array: Any) -> str:
 def move(array: Any, device: str) -> Any:
     """The array on another device (``"cpu"``, ``"cuda"``, ``"cuda:1"``); itself, if it is there already.
 
-    Raises:
-        ValueError: there is no such device name.
-        ImportError: CuPy is not installed. RuntimeError: CuPy finds no such GPU.
+    Raises
+    ------
+    ValueError
+        There is no such device name.
+    ImportError
+        CuPy is not installed.
+    RuntimeError
+        CuPy finds no such GPU.
     """
     if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:1', got {device!r}")

@@ -1,14 +1,16 @@
 """Gradients through time: cut short, bought with time instead of memory, carried forward, and written out by hand.
 
-The walk of the tape that :func:`~tinygrad_rnn.nn.scan` leaves is back-propagation through time. It needs the whole
+The walk of the tape that :func:`~tinygrad_rnn.scan` leaves is back-propagation through time. It needs the whole
 sequence, and memory for all of its steps. What else can be done with the rules of one step is here:
 
-- :func:`truncated`: go back a limited number of steps (Williams and Peng, 1990);
-- :func:`checkpointed`: keep a state now and then, and compute what is between again (Chen et al., 2016);
-- :func:`rtrl`: carry derivatives forward, and never go back (Williams and Zipser, 1989).
+- :func:`~tinygrad_rnn.bptt.truncated`: go back a limited number of steps (Williams and Peng, 1990);
+- :func:`~tinygrad_rnn.bptt.checkpointed`: keep a state now and then, and compute again what is between (Chen et al.,
+  2016);
+- :func:`~tinygrad_rnn.bptt.rtrl`: carry derivatives forward, and never go back (Williams and Zipser, 1989).
 
-Then back-propagation through time itself, as textbooks write it, to compare the tape with: :func:`rnn_run` and
-:func:`rnn_back` in plain NumPy, and the sum over all paths, term by term: :func:`contributions`.
+Then back-propagation through time itself, as textbooks write it, to compare the tape with:
+:func:`~tinygrad_rnn.bptt.rnn_run` and :func:`~tinygrad_rnn.bptt.rnn_back` in plain NumPy, and the sum over all paths,
+term by term: :func:`~tinygrad_rnn.bptt.contributions`.
 """
 
 from __future__ import annotations
@@ -38,7 +40,25 @@ __all__ = ["Step", "checkpointed", "contributions", "rnn_back", "rnn_run", "rtrl
 
 
 class Step(NamedTuple):
-    """What there is after a backward pass: the number of steps done, their last loss, and the state, both constants."""
+    """What there is after a backward pass: the number of steps done, their last loss, and the state, both constants.
+
+    Parameters
+    ----------
+    t : int
+        How many steps of the sequence are done.
+    loss : Tensor or None
+        Of the last of them, if it has one.
+    state : Tensor, or a nest of them
+        After the last of them.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> cell, xs = nn.RNNCell(1, 2, rng=0), np.ones((10, 1, 1), np.float32)
+    >>> step = next(truncated(cell, xs, lambda ys, steps: (ys * ys).sum(), k1=5))
+    >>> step.t, step.state.shape, step.state.requires_grad
+    (5, (1, 2), False)
+    """
 
     t: int
     loss: Tensor
@@ -62,23 +82,43 @@ def truncated(
     A backward direction sees its window, and nothing after it: it begins anew at the end of each, from what its cells
     start from. The forward directions go on from where they were when the window before was run.
 
-    Args:
-        cell: a :class:`~tinygrad_rnn.nn.Cell`, a function ``step(x, state)``, or any other module with ``y, state =
-            module(xs, state)``, such as a stack of layers. (A module of your own around layers of both directions has
-            a method ``carried(state, step=None)``, which asks that of theirs: see :meth:`Recurrent.carried`.)
-        xs: the inputs, time first (of a module whose ``batch_first`` is set, second). They are not to be computed.
-        loss: ``loss(ys, steps)``, a single number, from the outputs of k1 steps; steps is a slice, which picks what
-            belongs to them: ``targets[steps]``. The last time there may be fewer (the window is as long as ever).
-        k1, k2: of steps; k2 is at least k1, which is the default.
-        state: what to start from. A leaf gets a gradient, from the windows that begin with it; what was computed is
-            taken as a constant: the state of an earlier sequence is just passed on.
-        lengths, mask, reset: as of :func:`~tinygrad_rnn.nn.scan`: each window gets its part of them. The loss sees the
-            outputs of padding, too, 0: ``nn.mse(ys, targets[steps], mask=mask[steps])`` leaves them out.
+    Parameters
+    ----------
+    cell : Cell, Module or callable
+        A :class:`~tinygrad_rnn.nn.Cell`, a function ``step(x, state)``, or any other module with ``y, state =
+        module(xs, state)``, such as a stack of layers. A module of your own around layers of both directions has a
+        method ``carried(state, step=None)``, which asks that of theirs.
+    xs : array or Tensor, (T, ...)
+        The inputs, time first (of a module whose ``batch_first`` is set, second). They are not to be computed.
+    loss : callable
+        ``loss(ys, steps)``, a single number, from the outputs of k1 steps; steps is a slice, which picks what belongs
+        to them: ``targets[steps]``. The last time there may be fewer (the window is as long as ever).
+    k1 : int
+        How many steps there are from one pass to the next.
+    k2 : int, optional
+        How many steps a pass goes back: at least k1, which is the default.
+    state : Tensor, or a nest of them, optional
+        What to start from. A leaf gets a gradient, from the windows that begin with it; what was computed is taken as a
+        constant: the state of an earlier sequence is just passed on.
+    lengths, mask, reset : array, optional
+        As of :func:`~tinygrad_rnn.scan`: each window gets its part of them. The loss sees the outputs of padding, too,
+        0: ``nn.mse(ys, targets[steps], mask=mask[steps])`` leaves them out.
 
-    Yields:
-        A :class:`Step` ``(t, loss, state)`` after each backward pass. This is the place to step an optimiser: the next
-        window is computed with the new weights.
+    Returns
+    -------
+    iterator of Step
+        ``(t, loss, state)``, after each backward pass. This is the place to step an optimiser: the next window is
+        computed with the new weights.
 
+    Raises
+    ------
+    ValueError
+        Not 1 ≤ k1 ≤ k2; the inputs were computed; or lengths, mask or reset come with inputs that have no batch axis.
+    TypeError
+        The loss returned no tensor, or a module with a backward direction has no ``carried``.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import nn, optim
     >>> cell, xs = nn.RNNCell(1, 8, rng=0), np.sin(np.arange(100, dtype=np.float32)).reshape(100, 1, 1)
@@ -184,7 +224,7 @@ def rtrl(
 ) -> Iterator[Step]:  # fmt: skip
     """Real-time recurrent learning: the exact gradient of each step's loss, at that step, into ``.grad``.
 
-    The derivatives of the state by the parameters are carried forward along with it (Williams and Zipser, 1989):
+    The derivatives of the state by the parameters are carried forward along with it (Williams and Zipser, 1989)::
 
         S_t = J_t S_{t-1} + P_t        dE_t/dθ = ∂E_t/∂h_{t-1} S_{t-1} + ∂E_t/∂θ
 
@@ -193,20 +233,37 @@ def rtrl(
     gradient that back-propagation gives. With n numbers in the state (of the whole batch) and p in the parameters, a
     step takes n walks of its tape, O(n² p) time and O(n p) memory: this is for small networks.
 
-    Args:
-        cell: a :class:`~tinygrad_rnn.nn.Cell`, or any function ``step(x, state)``.
-        xs: the inputs, time first; constants.
-        loss: ``loss(y, t)``, a single number, from the output of step t; or None, where the step has no loss.
-        state: what to start from; a leaf gets a gradient, what was computed is taken as a constant.
-        parameters: the leaves that the cell uses; by default those of the module. (Leaves that only the loss uses, such
-            as those of a readout, get their gradients without being named.)
-        lengths, mask, reset: as of :func:`~tinygrad_rnn.nn.scan`: the loss sees 0 for the output of a sequence that has
-            no input.
+    Parameters
+    ----------
+    cell : Cell or callable
+        A :class:`~tinygrad_rnn.nn.Cell`, or any function ``step(x, state)``.
+    xs : array or Tensor, (T, ...)
+        The inputs, time first; constants.
+    loss : callable
+        ``loss(y, t)``, a single number, from the output of step t; or None, where the step has no loss.
+    state : Tensor, or a nest of them, optional
+        What to start from; a leaf gets a gradient, what was computed is taken as a constant.
+    parameters : iterable of Tensor, optional
+        The leaves that the cell uses; by default those of the module. Leaves that only the loss uses, such as those of
+        a readout, get their gradients without being named.
+    lengths, mask, reset : array, optional
+        As of :func:`~tinygrad_rnn.scan`: the loss sees 0 for the output of a sequence that has no input.
 
-    Yields:
-        A :class:`Step` ``(t, loss, state)`` after each step, the place for an optimiser to step. (Then S has
-        derivatives by older weights, and the gradient is not exact any more: the price of learning at every step.)
+    Returns
+    -------
+    iterator of Step
+        ``(t, loss, state)`` after each step, the place for an optimiser to step. Then S has derivatives by older
+        weights, and the gradient is not exact any more: the price of learning at every step.
 
+    Raises
+    ------
+    ValueError
+        There is no leaf that requires a gradient: a function does not say which it uses.
+    TypeError
+        The loss returned something that is neither a tensor nor None.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import nn
     >>> cell, xs = nn.GRUCell(2, 3, rng=0, dtype=np.float64), np.ones((20, 1, 2))
@@ -292,15 +349,39 @@ def columns(g: Any, xs: list[Tensor]) -> list:
 def contributions(cell: Cell | Callable, xs: Any, loss: Callable, parameter: Tensor, state: Any = None) -> Any:
     """The gradient of each step's loss, term by term: all the ways in which a parameter acts on it.
 
+    By the chain rule::
+
         dE_t/dW = Σ_{s ≤ t} ∂E_t/∂h_t ∂h_t/∂h_s ∂h_s/∂W
 
     where the last factor is that of step s alone, h_{s-1} held fixed. The terms that are far back are the first to
-    vanish, or to explode. Arguments are as of :func:`rtrl`.
+    vanish, or to explode. They are computed one by one: this is to look at, or to check with.
 
-    Returns:
-        ``terms[t, s]``, an array (time, time, *parameter.shape): time (time + 1) / 2 terms, and 0 for s > t. They are
-        computed one by one: this is to look at, or to check with. ``terms.sum(axis=(0, 1))`` is the gradient.
+    Parameters
+    ----------
+    cell : Cell or callable
+        A :class:`~tinygrad_rnn.nn.Cell`, or any function ``step(x, state)``.
+    xs : array or Tensor, (T, ...)
+        The inputs, time first; constants.
+    loss : callable
+        ``loss(y, t)``, a single number, from the output of step t; or None, where the step has no loss.
+    parameter : Tensor
+        A leaf that the cell uses, W.
+    state : Tensor, or a nest of them, optional
+        What to start from.
 
+    Returns
+    -------
+    array, (T, T, ...)
+        ``terms[t, s]``, of the parameter's shape: T (T + 1) / 2 terms, and 0 for s > t. ``terms.sum(axis=(0, 1))`` is
+        the gradient.
+
+    Raises
+    ------
+    TypeError
+        The loss returned something that is neither a tensor nor None.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import nn
     >>> cell, xs = nn.RNNCell(1, 2, rng=0, dtype=np.float64), np.ones((30, 1, 1))
@@ -311,7 +392,17 @@ def contributions(cell: Cell | Callable, xs: Any, loss: Callable, parameter: Ten
     """
     cell, xs, state, *_ = prepared(cell, checked_sequence(xs), state)
     terms = np.zeros_like(parameter._data, shape=(len(xs), len(xs), *parameter.shape))
-    steps: list[tuple] = []
+    for t, s, _, (term,) in paths_back(cell, xs, state, loss, [parameter]):
+        terms[t, s] = term._data
+    return terms
+
+
+def paths_back(cell: Cell, xs: Any, state: Any, loss: Callable, parameters: list[Tensor]) -> Iterator[tuple]:
+    """For each t, and then for s = t ... 0: (t, s, E_t, the part of dE_t by each of the parameters that is of step s).
+
+    All is prepared. Of a step without a loss there is nothing.
+    """
+    n, steps = len(parameters), []
     for t, x in enumerate(xs):
         before, y, after = one_step(cell.step, x, state)
         steps.append((before, variables(after)))
@@ -319,13 +410,12 @@ def contributions(cell: Cell | Callable, xs: Any, loss: Callable, parameter: Ten
         e = loss(y, t)
         if e is None:
             continue
-        terms_t, *gs = pulled(checked_loss(e), None, [parameter, *before], create_graph=False)
-        terms[t, t] = terms_t._data
-        for s in reversed(range(t)):  # gs is dE_t/dh_s, from here to the first step
+        gs = pulled(checked_loss(e), None, [*parameters, *before], create_graph=False)
+        yield t, t, e, gs[:n]
+        for s in reversed(range(t)):  # of gs, the rest is dE_t/dh_s, from here to the first step
             before, after = steps[s]
-            term, *gs = pulled(inner(after, gs), None, [parameter, *before], create_graph=False)
-            terms[t, s] = term._data
-    return terms
+            gs = pulled(inner(after, gs[n:]), None, [*parameters, *before], create_graph=False)
+            yield t, s, e, gs[:n]
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:
@@ -345,16 +435,34 @@ FUNCTIONS = {  # by name: f(z), and the gradient by z from g, that by f(z)
 def rnn_run(X: Any, h0: Any, weights: tuple, f_h: str = "tanh", f_s: str = "identity") -> tuple[dict, dict, dict, dict]:
     """The forward pass of an Elman network over one sequence, as textbooks write it: in plain NumPy, and literally.
 
+    For t = 1 ... N_s::
+
         z_h(t) = W_e X(t) + W_h h(t-1) + b_e        h(t) = f_h(z_h(t))
         z_s(t) = W_s h(t) + b_s                     o(t) = f_s(z_s(t))
 
-    Args:
-        X: the inputs, (N_s, features). h0: the first state.
-        weights: (W_e, W_h, W_s, b_e, b_s).
-        f_h, f_s: "identity", "tanh", "sigmoid", "relu" or "softmax"; or another function, with its rule: see FUNCTIONS.
+    Parameters
+    ----------
+    X : array, (N_s, features)
+        The inputs.
+    h0 : array, (hidden,)
+        The first state.
+    weights : tuple of array
+        (W_e, W_h, W_s, b_e, b_s).
+    f_h, f_s : str or pair of callable, optional
+        ``"identity"``, ``"tanh"``, ``"sigmoid"``, ``"relu"`` or ``"softmax"``; or another function, with its rule, as
+        in ``FUNCTIONS``.
 
-    Returns:
-        z_h, h, z_s, o: each a dict by t = 1 ... N_s; h has 0, too.
+    Returns
+    -------
+    z_h, h, z_s, o : dict
+        Each by t = 1 ... N_s; h has 0, too.
+
+    Examples
+    --------
+    >>> weights = np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.zeros(1), np.zeros(1)
+    >>> z_h, h, z_s, o = rnn_run(np.ones((3, 1)), np.zeros(1), weights, "identity")
+    >>> [float(h[t][0]) for t in h]
+    [0.0, 1.0, 2.0, 3.0]
     """
     W_e, W_h, W_s, b_e, b_s = weights
     (f_h, _), (f_s, _) = FUNCTIONS.get(f_h, f_h), FUNCTIONS.get(f_s, f_s)
@@ -371,18 +479,33 @@ def rnn_back(
     X: Any, y: Any, h0: Any, weights: tuple, f_h: str = "tanh", f_s: str = "identity",
     dE: Callable = lambda o, y: o - y,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Back-propagation through time for :func:`rnn_run`, as textbooks write it: in plain NumPy, and literally.
+    """Back-propagation through time for :func:`~tinygrad_rnn.bptt.rnn_run`, as textbooks write it: literally.
 
-    Here what the tape does by itself is done by hand: to compare it with, and to see what it spares one.
+    Here what the tape does by itself is done by hand, in plain NumPy: to compare it with, and to see what it spares
+    one.
 
-    Args:
-        X, h0, weights, f_h, f_s: as of :func:`rnn_run`.
-        y: the targets, one for each step.
-        dE: the derivative by o of the error of one step, E(o, y); by default of half the squared distance.
+    Parameters
+    ----------
+    X : array, (N_s, features)
+        The inputs.
+    y : array, (N_s, outputs)
+        The targets, one for each step.
+    h0 : array, (hidden,)
+        The first state.
+    weights : tuple of array
+        (W_e, W_h, W_s, b_e, b_s).
+    f_h, f_s : str or pair of callable, optional
+        As of :func:`~tinygrad_rnn.bptt.rnn_run`.
+    dE : callable, optional
+        ``dE(o, y)``, the derivative by o of the error of one step, E(o, y); by default of half the squared distance.
 
-    Returns:
+    Returns
+    -------
+    list of array
         [dW_e, dW_h, dW_s, db_e, db_s, dh(0)]: the gradients of ΣE.
 
+    Examples
+    --------
     >>> W_e, W_h, W_s, b_e, b_s = np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.zeros(1), np.zeros(1)
     >>> rnn_back(np.ones((2, 1)), np.zeros((2, 1)), np.zeros(1), (W_e, W_h, W_s, b_e, b_s), "identity")[1]
     array([[2.]])

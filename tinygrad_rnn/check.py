@@ -26,24 +26,35 @@ FULL, DIRECTIONS = 64, 4  # an input of more numbers than that is moved along ra
 
 
 def check_gradients(f: Callable, *inputs: Any, order: int = 1, rtol: float = 1e-7, seed: int = 0) -> None:
-    """Compare the gradients of f(*inputs) with numerical ones, and raise an error where they differ.
-
-    Args:
-        f: a function of tensors, the same at each call. It may return tensors of any shape, nested: a random projection
-            of them is differentiated.
-        inputs: float64 tensors, arrays or numbers, nested as f takes them; what else there is (integers, booleans,
-            strings) is passed on as it is.
-        order: up to which order: the second is the gradient of a random projection of the first, and so on.
-        rtol: how far they may be apart: of the greater of both, and of the greatest in the gradient by that input.
-        seed: of the random numbers.
+    """Compare the gradients of ``f(*inputs)`` with numerical ones, and raise an error where they differ.
 
     Each number of an input is moved, or, where there are more than 64, all of them along 4 random directions. Keep away
     from kinks (ties, ``abs`` at 0), where the rule is a convention: the error says where a difference looks like one.
 
-    Raises:
-        AssertionError: names the input, the index, what was expected, and what the gradient is.
-        ValueError: it cannot be checked: it is not float64, not finite, or not the same at each call.
+    Parameters
+    ----------
+    f : callable
+        A function of tensors, the same at each call. It may return tensors of any shape, nested: a random projection of
+        them is differentiated.
+    *inputs : Tensor, array, number, or anything else
+        What is moved: what is float64, nested as f takes it. What else there is (integers, booleans, strings) is passed
+        on as it is.
+    order : int, optional
+        Up to which order: the second is the gradient of a random projection of the first, and so on.
+    rtol : float, optional
+        How far they may be apart: of the greater of both, and of the greatest in the gradient by that input.
+    seed : int, optional
+        Of the random numbers.
 
+    Raises
+    ------
+    AssertionError
+        They differ: names the input, the index, what was expected, and what the gradient is.
+    ValueError
+        It cannot be checked: it is not float64, not finite, or not the same at each call.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> check_gradients(tg.tanh, np.array([0.5, -1.0]), order=3)
     """
@@ -63,10 +74,29 @@ def check_gradients(f: Callable, *inputs: Any, order: int = 1, rtol: float = 1e-
 
 
 def numerical_gradient(f: Callable, *inputs: Any, h: float = STEPS[0]) -> list[Tensor]:
-    """The gradients of f(*inputs), a single number, by extrapolated central differences: one for each input, in a list.
+    """The gradients of ``f(*inputs)``, a single number, by extrapolated central differences.
 
-    The inputs are float64, as in :func:`check_gradients`; where they are nested, the list is of their leaves.
+    Parameters
+    ----------
+    f : callable
+        A function of tensors that returns a single number.
+    *inputs : Tensor, array, number, or anything else
+        Float64, as in :func:`~tinygrad_rnn.check_gradients`.
+    h : float, optional
+        The larger of the two steps, as a share of the size of the number that is moved (of 1, if that is smaller).
 
+    Returns
+    -------
+    list of Tensor
+        One for each input; where they are nested, one for each leaf of them.
+
+    Raises
+    ------
+    ValueError
+        There is nothing of float64 among the inputs, or other floating-point numbers.
+
+    Examples
+    --------
     >>> numerical_gradient(lambda x: (x * x).sum(), np.array([1.0, 2.0]))[0].numpy().round(9)
     array([2., 4.])
     """

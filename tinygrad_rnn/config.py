@@ -19,8 +19,12 @@ VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MK
 
 
 def show_config() -> None:
-    """Print what :func:`config` found, with a hint where a better choice is known.
+    """Print the versions and settings that results and speed depend on, with a hint where a better choice is known.
 
+    Of OpenBLAS it says which processor's kernels it chose, and how many threads it has; CuPy is not imported for this.
+
+    Examples
+    --------
     >>> show_config()  # doctest: +ELLIPSIS
     tinygrad_rnn      ...
     """
@@ -33,9 +37,7 @@ def show_config() -> None:
 
 
 def config() -> dict[str, Any]:
-    """The versions and settings that results and speed depend on, by name; None for what is not there.
-
-    Of OpenBLAS it says which processor's kernels it chose, and how many threads it has; CuPy is not imported for this.
+    """What :func:`~tinygrad_rnn.show_config` prints, by name; None for what is not there.
 
     >>> config()["NumPy"] == np.__version__
     True

@@ -34,16 +34,29 @@ _labels: ContextVar[tuple] = ContextVar("labels", default=())
 def anomaly(function: Callable | None = None, *, nonfinite: bool = True, mutation: bool = True) -> Any:
     """Raise an error where something goes wrong first, and say where: a context manager, and a decorator.
 
-    Args:
-        nonfinite: an operation makes a NaN or an infinity out of finite numbers, or a rule out of a finite gradient
-            (:class:`AnomalyError`). Infinities that were put in, such as a mask of -inf, are let through. NumPy's own
-            warnings are off meanwhile, as they say less.
-        mutation: an array that the tape keeps has other values than when it was kept (:class:`MutationError`): somebody
-            has written into it, as is possible on a GPU, or through shared memory. Its gradient would be wrong.
+    The error names the operation, what it was called with, the line of yours that called it, and the
+    :class:`~tinygrad_rnn.label` there was; on the way back, too, for operations that were called inside the block.
 
-    The error names the operation, what it was called with, the line of yours that called it, and the :class:`label`
-    there was; on the way back, too, for operations that were called inside the block.
+    Parameters
+    ----------
+    function : callable, optional
+        What is decorated.
+    nonfinite : bool, optional
+        Whether it is an error that an operation makes a NaN or an infinity out of finite numbers, or a rule out of a
+        finite gradient (:class:`~tinygrad_rnn.AnomalyError`). Infinities that were put in, such as a mask of -inf, are
+        let through. NumPy's own warnings are off meanwhile, as they say less.
+    mutation : bool, optional
+        Whether it is an error that an array that the tape keeps has other values than when it was kept
+        (:class:`~tinygrad_rnn.MutationError`): somebody has written into it, as is possible on a GPU, or through shared
+        memory. Its gradient would be wrong.
 
+    Returns
+    -------
+    context manager or callable
+        The function, decorated, if there is one; else what goes into ``with``, or decorates one.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([4.0, 0.0], requires_grad=True)
     >>> with anomaly():
@@ -62,6 +75,20 @@ class label:
     """A name for what is computed in a block, such as a time step or a layer: anomaly mode mentions it.
 
     The parts are only put together if they are needed, so this costs next to nothing: ``with label("step", t):``.
+
+    Parameters
+    ----------
+    *parts : object
+        What the name is made of, with spaces between.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> with tg.anomaly(), tg.label("layer", 2):
+    ...     tg.log(tg.tensor([1.0, -1.0]))
+    Traceback (most recent call last):
+    tinygrad_rnn.errors.AnomalyError: log made nan at [1], out of finite numbers (x = -1.0): log(x: float64 (2,)),
+    called in layer 2, at <doctest tinygrad_rnn.debug.label[1]>:2
     """
 
     __slots__ = ("parts",)

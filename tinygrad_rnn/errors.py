@@ -14,23 +14,72 @@ from .arrays import device_of, is_array
 
 
 class DeviceError(TypeError):
-    """Operands live on different devices."""
+    """Operands live on different devices.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensor([1.0], device="cuda") + tg.tensor([1.0])  # doctest: +SKIP
+    Traceback (most recent call last):
+    tinygrad_rnn.errors.DeviceError: add: a is on 'cuda:0' and b on 'cpu', and nothing is copied between devices
+    silently: move one, with .to('cpu') or .to('cuda:0')
+    """
 
 
 class ShapeError(ValueError):
-    """What a module is given has other axes, or another number of features, than it takes."""
+    """What a module is given has other axes, or another number of features, than it takes.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.Linear(3, 2, rng=0)(np.ones((5, 4), np.float32))
+    Traceback (most recent call last):
+    tinygrad_rnn.errors.ShapeError: ...
+    """
 
 
 class StateError(ValueError):
-    """A state that was passed is not one of that cell, or not of that batch."""
+    """A state that was passed is not one of that cell, or not of that batch.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> xs = np.ones((5, 2, 3), np.float32)
+    >>> tg.scan(tg.nn.RNNCell(3, 4, rng=0), xs, np.zeros((2, 7), np.float32))
+    Traceback (most recent call last):
+    tinygrad_rnn.errors.StateError: ...
+    """
 
 
 class AnomalyError(FloatingPointError):
-    """Under :func:`tinygrad_rnn.anomaly`: an operation made a NaN or an infinity out of finite numbers."""
+    """Under :func:`~tinygrad_rnn.anomaly`: an operation made a NaN or an infinity out of finite numbers.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> with tg.anomaly():
+    ...     tg.divide(1.0, np.array([2.0, 0.0]))
+    Traceback (most recent call last):
+    tinygrad_rnn.errors.AnomalyError: divide made inf at [1], out of finite numbers (a = 1.0, b = 0.0): divide(a: 1.0,
+    b: float64 (2,)), called at ...
+    """
 
 
 class MutationError(RuntimeError):
-    """Under :func:`tinygrad_rnn.anomaly`: an array that the tape keeps was changed between forward and backward."""
+    """Under :func:`~tinygrad_rnn.anomaly`: an array that the tape keeps was changed between forward and backward.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> shared = np.ones(2)
+    >>> x = tg.tensor(np.ones(2), requires_grad=True)
+    >>> with tg.anomaly():
+    ...     y = x * tg.from_dlpack(shared)
+    ...     shared[:] = 5
+    ...     y.sum().backward()
+    Traceback (most recent call last):
+    tinygrad_rnn.errors.MutationError: ...
+    """
 
 
 def described(value: Any) -> str:

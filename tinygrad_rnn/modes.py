@@ -121,6 +121,18 @@ class switched:
 def no_grad(function: Callable | None = None) -> Any:
     """Compute without recording, in this thread or task: a context manager, and a decorator (of generators, too).
 
+    Parameters
+    ----------
+    function : callable, optional
+        What is decorated.
+
+    Returns
+    -------
+    context manager or callable
+        The function, decorated, if there is one; else what goes into ``with``, or decorates one.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(2.0, requires_grad=True)
     >>> with tg.no_grad():
@@ -131,7 +143,26 @@ def no_grad(function: Callable | None = None) -> Any:
 
 
 def enable_grad(function: Callable | None = None) -> Any:
-    """Record again, inside a :func:`no_grad` block: a context manager, and a decorator."""
+    """Record again, inside a :func:`~tinygrad_rnn.no_grad` block: a context manager, and a decorator.
+
+    Parameters
+    ----------
+    function : callable, optional
+        What is decorated.
+
+    Returns
+    -------
+    context manager or callable
+        The function, decorated, if there is one; else what goes into ``with``, or decorates one.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     (x * x).requires_grad
+    True
+    """
     return switched(records=True) if function is None else switched(records=True)(function)
 
 
@@ -142,6 +173,19 @@ def is_observed() -> bool:
 
 
 def is_recording() -> bool:
-    """Whether operations are recorded here and now."""
+    """Whether operations are recorded here and now.
+
+    Returns
+    -------
+    bool
+        False inside a :func:`~tinygrad_rnn.no_grad` block, in this thread or task.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> with tg.no_grad():
+    ...     tg.is_recording()
+    False
+    """
     mode = _mode.get()
     return mode is None or mode.records

@@ -2,8 +2,8 @@
 
 A primitive is a function of arrays that is called with tensors, or with arrays. If a tensor among them wants a
 gradient, the result gets an entry (``tape.py``), which keeps what the primitive's rules ask for (``rules.py``).
-:func:`record` and :func:`evaluate` say in plain words what a call does; :func:`one_input` and :func:`two_inputs` are
-the same written out, as nearly all calls are theirs.
+``record`` and ``evaluate`` say in plain words what a call does; ``one_input`` and ``two_inputs`` are the same written
+out, as nearly all calls are theirs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,30 @@ class Primitive:
     rule names, the tape does not keep. A variadic primitive (``*arrays``) has one joint rule, which returns the
     gradients of all its inputs and may ask for ``in_shapes``.
 
-    ``kind`` and ``ufunc`` are what a primitive declares of itself, to whom it may concern (see :func:`primitive`).
+    It is what :func:`~tinygrad_rnn.primitive` makes, and hangs on to the function that users call, as ``function.op``.
+
+    Parameters
+    ----------
+    function : callable
+        The forward function, of arrays.
+    several : bool
+        Whether it returns a tuple of arrays.
+    kind : str or None
+        What the primitive declares of itself, to whom it may concern: see :func:`~tinygrad_rnn.primitive`.
+    ufunc : numpy.ufunc or None
+        What does it element by element, called in place of the function.
+
+    Raises
+    ------
+    TypeError
+        The arguments of the function do not say which are its inputs, or have a name that rules ask for something else
+        by; or there is no such kind.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.softmax.op.name, tg.softmax.op.inputs, tg.matmul.op.kind
+    ('softmax', ['x'], 'product')
     """
 
     def __init__(self, function: Callable, several: bool, kind: str | None, ufunc: np.ufunc | None):
@@ -97,20 +120,39 @@ def primitive(
     """Make a function of arrays a primitive: an operation that is recorded. Give it its rules with ``.vjp(...)``.
 
     Its differentiable inputs are its positional-only parameters (``def f(x, /, axes)``); where it has none, those
-    without a default; ``*arrays`` where there are any number. See :class:`Primitive` for what a rule may ask for. Rules
-    are written with the package's own operations, and run on bare arrays as well as on tensors: so every order of
-    derivative, and every backend, comes with the first.
+    without a default; ``*arrays`` where there are any number. See :class:`~tinygrad_rnn.Primitive` for what a rule may
+    ask for. Rules are written with the package's own operations, and run on bare arrays as well as on tensors: so every
+    order of derivative, and every backend, comes with the first.
 
-    Args:
-        function: of arrays, and of what else there is. The only input of a primitive always comes as an array; of
-            several, some may be numbers or lists.
-        several: whether it returns a tuple of arrays.
-        kind: what it does, for who looks at a tape without knowing the operations. ``"elementwise"``: an element of the
-            result is made of those at its place in the inputs, which broadcast. ``"view"``: the same elements in
-            another shape or order, for which NumPy needs no copy as a rule. ``"reduction"``: elements become one, over
-            axes. ``"product"``: of matrices. None: none of these.
-        ufunc: NumPy's ufunc that does it, element by element: called in place of the function.
+    Parameters
+    ----------
+    function : callable, optional
+        A function of arrays, and of what else there is. The only input of a primitive always comes as an array; of
+        several, some may be numbers or lists. Without it, a decorator is returned.
+    several : bool, optional
+        Whether it returns a tuple of arrays.
+    kind : str, optional
+        What it does, for who looks at a tape without knowing the operations. ``"elementwise"``: an element of the
+        result is made of those at its place in the inputs, which broadcast. ``"view"``: the same elements in another
+        shape or order, for which NumPy needs no copy as a rule. ``"reduction"``: elements become one, over axes.
+        ``"product"``: of matrices. None: none of these.
+    ufunc : numpy.ufunc, optional
+        NumPy's ufunc that does it, element by element: called in place of the function.
 
+    Returns
+    -------
+    callable
+        The operation, with the name and the documentation of the function; its :class:`~tinygrad_rnn.Primitive` is
+        ``.op``.
+
+    Raises
+    ------
+    TypeError
+        The arguments of the function do not say which are its inputs, or have a name that rules ask for something else
+        by; or there is no such kind.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> @tg.primitive
     ... def cube(x):

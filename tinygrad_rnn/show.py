@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .arrays import is_array
+from .arrays import is_array, owner
 from .errors import described
 from .tape import Node, Output, reached
 from .tensor import Tensor
@@ -14,6 +14,23 @@ from .tensor import Tensor
 def tape(output: Tensor) -> Tape:
     """The tape of a tensor: the entries that it was made from, to print, to draw, or to look through.
 
+    Parameters
+    ----------
+    output : Tensor
+        A tensor that was recorded.
+
+    Returns
+    -------
+    Tape
+        The entries, first to last.
+
+    Raises
+    ------
+    ValueError
+        The output is no tensor, or was not recorded.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
     >>> b = a + a
@@ -29,7 +46,24 @@ def tape(output: Tensor) -> Tape:
 
 
 class Tape(Sequence):
-    """The entries (:class:`Node`) that a tensor was made from, first to last."""
+    """The entries of the tape that a tensor was made from, first to last: :func:`~tinygrad_rnn.tape` makes it.
+
+    An entry has ``op``, the primitive (None: a leaf), ``parents``, the entries of its inputs, and the ``shape`` and the
+    ``dtype`` of its output.
+
+    Parameters
+    ----------
+    entries : list of Node
+        The entries, in their order.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> entries = tg.tape(tg.exp(x).sum())
+    >>> [entry.op.name for entry in entries if entry.op], entries.kept(entries[1])
+    (['exp', 'sum'], {'out': array([2.71828183, 7.3890561 ])})
+    """
 
     def __init__(self, entries: list[Node]):
         self.entries = entries
@@ -48,16 +82,20 @@ class Tape(Sequence):
         return {name: value for name, value in zip(node.op.kept, node.kept) if value is not None}
 
     def nbytes(self, *nodes: Node) -> int:
-        """The bytes of the arrays that entries keep (all, by default), each counted once."""
-        values = [value for node in nodes or self.entries for value in self.kept(node).values()]
-        arrays = [a for v in values for a in (v if isinstance(v, (tuple, list)) else [v]) if is_array(a)]
-        return sum({id(a): a.nbytes for a in arrays}.values())
+        """The bytes that entries keep alive (all, by default), each counted once; of a view, the whole array counts."""
+        owners = [owner(array) for node in nodes or self.entries for array in self._arrays(node)]
+        return sum({id(array): array.nbytes for array in owners}.values())
+
+    def _arrays(self, node: Node) -> list:
+        """The arrays that an entry keeps."""
+        values = [v if isinstance(v, (tuple, list)) else [v] for v in self.kept(node).values()]
+        return [array for each in values for array in each if is_array(array)]
 
     def _columns(self, node: Node) -> tuple[str, str, str, str]:
         several = node.op is not None and node.op.several and type(node) is not Output
         kind = f"{len(node.shape)} outputs" if several else f"{node.dtype} {node.shape}"
         keeps = f"keeps {', '.join(names)}" if (names := self.kept(node)) else ""
-        size = self.nbytes(node)
+        size = sum({id(array): array.nbytes for array in self._arrays(node)}.values())
         return f"%{self.numbers[node]}", self._call(node), kind, f"{keeps}  {size} B" if size else keeps
 
     def _call(self, node: Node) -> str:

@@ -67,15 +67,30 @@ class Output(Node):
 def backward(output: Tensor, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
     """Add the gradient of output to the ``.grad`` of every leaf that it depends on.
 
-    Threads that share leaves must take turns; :func:`gradients` writes nowhere.
+    Threads that share leaves must take turns; :func:`~tinygrad_rnn.gradients` writes nowhere.
 
-    Args:
-        output: a tensor; of one element, unless g is given.
-        g: the gradient of the final result with regard to output, of its shape; 1 by default.
-        create_graph: record the walk itself, so that the gradients can be differentiated. Then a leaf holds its
-            gradient, that the tape, and that the leaf: a cycle, until ``x.grad = None``. (`gradients` makes none.)
-        retain_graph: keep the entries for another walk; by default they are freed, unless create_graph is set.
+    Parameters
+    ----------
+    output : Tensor
+        What was computed: of one element, unless g is given.
+    g : Tensor or array, optional
+        The gradient of the final result with regard to output, of its shape and dtype; 1 by default.
+    create_graph : bool, optional
+        Record the walk itself, so that the gradients can be differentiated. Then a leaf holds its gradient, that the
+        tape, and that the leaf: a cycle, until ``x.grad = None``; :func:`~tinygrad_rnn.gradients` makes none.
+    retain_graph : bool, optional
+        Keep the entries for another walk; by default they are freed, unless create_graph is set.
 
+    Raises
+    ------
+    ValueError
+        The output depends on no tensor with ``requires_grad=True``, or is not a single number and g is missing; or g is
+        not like the output.
+    RuntimeError
+        The tape was walked and freed before.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -97,18 +112,39 @@ def backward(output: Tensor, g: Any = None, *, create_graph: bool = False, retai
 def gradients(
     output: Tensor, inputs: Any, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None
 ) -> Any:
-    """The gradients of output with regard to inputs. Nothing else is computed, and nothing is accumulated.
+    """The gradients of output with regard to inputs: nothing else is computed, and nothing is accumulated.
 
     The entries that were walked are freed, unless retain_graph or create_graph is set.
 
-    Args:
-        output: a tensor; of one element, unless g is given.
-        inputs: a tensor, or a sequence of tensors (leaves, or computed ones).
-        g, create_graph, retain_graph: as in :func:`backward`.
+    Parameters
+    ----------
+    output : Tensor
+        What was computed: of one element, unless g is given.
+    inputs : Tensor or sequence of Tensor
+        Leaves, or computed ones.
+    g : Tensor or array, optional
+        The gradient of the final result with regard to output, of its shape and dtype; 1 by default.
+    create_graph : bool, optional
+        Record the walk itself, so that the gradients can be differentiated.
+    retain_graph : bool, optional
+        Keep the entries for another walk; by default they are freed, unless create_graph is set.
 
-    Returns:
+    Returns
+    -------
+    Tensor or list of Tensor
         A tensor for each input, in a list (or alone, as inputs is); zeros where output does not depend on the input.
 
+    Raises
+    ------
+    TypeError
+        The inputs are neither a tensor nor a list of them.
+    ValueError
+        An input requires no gradient; or as for :func:`~tinygrad_rnn.backward`.
+    RuntimeError
+        The tape was walked and freed before.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
     >>> dy, = tg.gradients(x * x * x, [x], create_graph=True)

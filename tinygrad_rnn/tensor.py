@@ -19,11 +19,26 @@ if TYPE_CHECKING:
 
 
 class Tensor:
-    """An array, and the entry of the tape that made it; no entry: a constant. Make one with :func:`tensor`.
+    """An array, and the entry of the tape that made it; no entry: a constant.
 
-    ``x.data`` is the NumPy or CuPy array (NumPy's cannot be written into: assign a new one instead, ``x.data = ...``).
-    Beside ``.shape .ndim .size .dtype .device .T .mT`` a tensor has NumPy's operators, comparisons (they give plain
-    arrays), indexing and methods, and obeys NumPy's protocols: ``np.tanh(x)`` and ``array + x`` are recorded too.
+    Make one with :func:`~tinygrad_rnn.tensor`. ``x.data`` is the NumPy or CuPy array (NumPy's cannot be written into:
+    assign a new one instead, ``x.data = ...``). Beside ``.shape .ndim .size .dtype .device .T .mT`` a tensor has
+    NumPy's operators, comparisons (they give plain arrays), indexing and methods, and obeys NumPy's protocols:
+    ``np.tanh(x)`` and ``array + x`` are recorded too.
+
+    Parameters
+    ----------
+    data : array
+        The values: held as they are, without a copy.
+    node : Node, optional
+        The entry of the tape.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> np.tanh(x) @ x[::-1]
+    tensor(2.48721589, from=matmul)
     """
 
     __slots__ = ("_data", "node", "__weakref__")
@@ -39,7 +54,7 @@ class Tensor:
 
     @property
     def data(self) -> Any:
-        """The array. On the CPU it is a read-only view: the tape may depend on its values. Assigning makes a copy."""
+        """The array, on the CPU as a read-only view, as the tape may depend on its values; assigning makes a copy."""
         return read_only(self._data)
 
     @data.setter
@@ -54,14 +69,14 @@ class Tensor:
             raise RuntimeError("data: this tensor was computed; only a leaf can be given new data")
         self._data = array
 
-    shape = property(lambda self: self._data.shape)
-    ndim = property(lambda self: self._data.ndim)
-    size = property(lambda self: self._data.size)
-    dtype = property(lambda self: self._data.dtype)
-    device = property(lambda self: device_of(self._data), doc='``"cpu"``, or ``"cuda:0"``.')
+    shape = property(lambda self: self._data.shape, doc="The length of each axis.")
+    ndim = property(lambda self: self._data.ndim, doc="The number of axes.")
+    size = property(lambda self: self._data.size, doc="The number of elements.")
+    dtype = property(lambda self: self._data.dtype, doc="The kind of its numbers.")
+    device = property(lambda self: device_of(self._data), doc='Where it is, ``"cpu"`` or ``"cuda:0"``.')
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array; copied to the host if they are on a GPU. What is done with it is not recorded.
+        """The values as a NumPy array, copied to the host if they are on a GPU: what is done with it is not recorded.
 
         It cannot be written into; ``x.numpy().copy()`` can.
         """
@@ -95,7 +110,7 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that ``backward`` has accumulated: a tensor, or None. Only leaves have one."""
+        """The gradient that ``backward`` has accumulated, a tensor or None; only leaves have one."""
         if self.node is None or type(self.node) is Leaf:
             return getattr(self.node, "grad", None)
         raise RuntimeError(f"grad: this tensor was computed (by {self.node.op.name}), and only leaves keep their "
@@ -111,7 +126,15 @@ class Tensor:
         self.node.grad = value
 
     def backward(self, g: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
-        """Add the gradient of this tensor to the ``.grad`` of every leaf that it depends on. See :func:`backward`."""
+        """Add the gradient of this tensor to the ``.grad`` of every leaf that it depends on.
+
+        Parameters
+        ----------
+        g : Tensor or array, optional
+            The gradient of the final result with regard to this tensor; 1 by default.
+        create_graph, retain_graph : bool, optional
+            As of :func:`~tinygrad_rnn.backward`.
+        """
         backward(self, g, create_graph=create_graph, retain_graph=retain_graph)
 
     # Python's and NumPy's protocols
@@ -204,12 +227,32 @@ class Tensor:
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None) -> Tensor:
     """Make a tensor: a copy of numbers in an array, a list, a scalar, or a tensor that requires no gradient.
 
-    Args:
-        data: a NumPy or CuPy array (it stays on its device), nested lists, or a number.
-        requires_grad: whether a gradient is wanted with regard to it (floating-point numbers only).
-        dtype: by default the data's own; Python floats are float64, as in NumPy.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default where the data is.
+    Parameters
+    ----------
+    data : array, Tensor, nested lists or number
+        The numbers. An array stays on its device.
+    requires_grad : bool, optional
+        Whether a gradient is wanted with regard to it (floating-point numbers only).
+    dtype : dtype, optional
+        By default the data's own; Python floats are float64, as in NumPy.
+    device : str, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default where the data is.
 
+    Returns
+    -------
+    Tensor
+        A constant, or a leaf of the tape.
+
+    Raises
+    ------
+    TypeError
+        The data are no numbers, or not floating-point ones where a gradient is wanted; or they are a tensor whose
+        gradient a copy would lose.
+    ValueError
+        The shape of the data is not regular, or there is no such name of a device.
+
+    Examples
+    --------
     >>> tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     tensor([[1., 2.],
             [3., 4.]], requires_grad=True)
@@ -229,7 +272,10 @@ def _no_rule(name: str) -> TypeError:
 
 
 def _leaf(array: Any) -> Leaf:
-    if array.dtype.kind == "c" or not has_gradient(array.dtype):
+    if array.dtype.kind == "c":
+        raise TypeError(f"requires_grad: expected real numbers, got {array.dtype}: take two tensors, the real and the "
+                        "imaginary part")  # fmt: skip
+    if not has_gradient(array.dtype):
         raise TypeError(f"requires_grad: expected floating-point numbers, got {array.dtype}; pass dtype=float")
     return Leaf(array.shape, array.dtype)
 
@@ -243,8 +289,20 @@ def from_dlpack(array: Any) -> Tensor:
     """A constant that shares the memory of another library's array (PyTorch, JAX, CuPy, ...), by DLPack: no copy.
 
     What is written into the other array is seen here, and a gradient that depends on it would be wrong: hand over what
-    you no longer change, or use :func:`tensor`, which copies.
+    you no longer change, or use :func:`~tinygrad_rnn.tensor`, which copies.
 
+    Parameters
+    ----------
+    array : object with ``__dlpack__``
+        The other library's array, on the CPU or on a GPU.
+
+    Returns
+    -------
+    Tensor
+        Without a gradient.
+
+    Examples
+    --------
     >>> from_dlpack(np.ones(2))
     tensor([1., 1.])
     """

@@ -10,7 +10,7 @@ differentiate it: because an argument requires a gradient, or a tensor that the 
 (a module's weight, the variable of an outer transform). That costs more: where it is not wanted, call inside
 ``no_grad()``. Otherwise nothing is recorded but the function itself, and the tape is freed as it is walked.
 
-There is no forward mode: :func:`jvp` is made of two vjps.
+There is no forward mode: :func:`~tinygrad_rnn.jvp` is made of two vjps.
 """
 
 from __future__ import annotations
@@ -36,11 +36,28 @@ from .trees import flatten, paths
 def grad(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
     """The gradient of f, a function that returns a single number, as a function of the same arguments.
 
-    Args:
-        f: returns one number (a tensor with one element). Where it does not depend on an argument, the gradient is 0.
-        argnums: which argument to differentiate by (floating-point numbers), or several, in a tuple: then a tuple of
-            gradients is returned. All other arguments, and keywords, are passed on as they are.
+    Parameters
+    ----------
+    f : callable
+        Returns one number (a tensor with one element). Where it does not depend on an argument, the gradient is 0.
+    argnums : int or tuple of int, optional
+        Which argument to differentiate by (floating-point numbers, nested if you like), or several, in a tuple: then a
+        tuple of gradients is returned. All other arguments, and keywords, are passed on as they are.
 
+    Returns
+    -------
+    callable
+        A function that returns the gradient, nested as the argument is. It can be differentiated again.
+
+    Raises
+    ------
+    TypeError
+        When it is called: an argument is of other numbers, there is no such argument, or f returned no tensor.
+    ValueError
+        When it is called: f returned more than a single number.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> tg.grad(tg.tanh)(0.0)
     tensor(1.)
@@ -60,10 +77,31 @@ def grad(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
 
 
 def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable:
-    """What f returns, and its gradient, as :func:`grad` has it, for the cost of one.
+    """What f returns, and its gradient, as :func:`~tinygrad_rnn.grad` has it, for the cost of one.
 
-    With has_aux, f returns a pair: the number, and anything else. The first result is such a pair, too.
+    Parameters
+    ----------
+    f : callable
+        Returns one number; with has_aux, a pair.
+    argnums : int or tuple of int, optional
+        Which argument to differentiate by, or several, as in :func:`~tinygrad_rnn.grad`.
+    has_aux : bool, optional
+        Whether f returns a pair, the number and anything else. The first result is such a pair, too.
 
+    Returns
+    -------
+    callable
+        A function that returns a pair: what f returns, and the gradient.
+
+    Raises
+    ------
+    TypeError
+        When it is called: as of :func:`~tinygrad_rnn.grad`; or, with has_aux, f returned no pair.
+    ValueError
+        When it is called: f returned more than a single number.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> tg.value_and_grad(lambda x: (x * x).sum())(np.array([1.0, 2.0]))
     (tensor(5.), tensor([2., 4.]))
@@ -88,11 +126,30 @@ def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0, has_aux: bool 
 
 
 def vjp(f: Callable, *xs: Any) -> tuple[Any, Callable]:
-    """What f(*xs) returns, and a function that pulls a cotangent back: the vector-Jacobian product.
+    """What ``f(*xs)`` returns, and a function that pulls a cotangent back: the vector-Jacobian product.
 
-    The cotangent is nested as what f returns. What comes back is a tuple: a gradient for each of xs. It may be called
-    any number of times; the tape lives as long as it does.
+    Parameters
+    ----------
+    f : callable
+        Returns tensors, nested if you like.
+    *xs : Tensor, array, number, or a nest of them
+        Its arguments: floating-point numbers.
 
+    Returns
+    -------
+    ys : Tensor, or a nest of them
+        What f returns.
+    pull : callable
+        Takes a cotangent, nested as ys, and returns a tuple: a gradient for each of xs. It may be called any number of
+        times; the tape lives as long as it does.
+
+    Raises
+    ------
+    TypeError
+        An argument is of other numbers, or f returned no tensor.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> y, pull = tg.vjp(lambda W, x: W @ x, np.eye(2), np.array([3.0, 4.0]))
     >>> pull(np.array([1.0, 0.0]))
@@ -111,11 +168,36 @@ def vjp(f: Callable, *xs: Any) -> tuple[Any, Callable]:
 
 
 def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Any, Any]:
-    """What f(*xs) returns, and how fast that changes as xs move along vs: the Jacobian-vector product.
+    """What ``f(*xs)`` returns, and how fast that changes as xs move along vs: the Jacobian-vector product.
 
-    xs and vs are tuples of arguments; what is no tuple is the only argument. The vjp is linear in its cotangent, so its
-    own vjp is the product with the Jacobian. It costs about as much as five gradients.
+    The vjp is linear in its cotangent, so its own vjp is the product with the Jacobian. It costs about as much as five
+    gradients.
 
+    Parameters
+    ----------
+    f : callable
+        Returns tensors, nested if you like.
+    xs : tuple of arguments, or the only one
+        What f is called with: floating-point numbers, nested if you like.
+    vs : tuple of arguments, or the only one
+        A direction for each of xs, like it.
+
+    Returns
+    -------
+    ys : Tensor, or a nest of them
+        What f returns.
+    tangents : Tensor, or a nest of them
+        Its derivative along vs, like ys.
+
+    Raises
+    ------
+    TypeError
+        An argument is of other numbers, or f returned no tensor.
+    ValueError
+        The directions are not like the arguments.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (tensor(6.), tensor(3.))
@@ -135,9 +217,28 @@ def jvp(f: Callable, xs: Any, vs: Any) -> tuple[Any, Any]:
 def jacobian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
     """The matrix of first derivatives of f, as a function of its arguments: the shape is that of f(x), then that of x.
 
-    It costs a walk for each number that f returns. That may be nested, too: then each leaf of it is replaced by its
-    Jacobian, or by its Jacobians, nested as the argument.
+    It costs a walk for each number that f returns.
 
+    Parameters
+    ----------
+    f : callable
+        Returns tensors, nested if you like: then each leaf is replaced by its Jacobian, or by its Jacobians, nested as
+        the argument.
+    argnums : int or tuple of int, optional
+        Which argument to differentiate by, or several, as in :func:`~tinygrad_rnn.grad`.
+
+    Returns
+    -------
+    callable
+        A function that returns the matrix. It can be differentiated again.
+
+    Raises
+    ------
+    TypeError
+        When it is called: an argument is of other numbers, there is no such argument, or f returned no tensor.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> tg.jacobian(lambda x: x * x)(np.array([1.0, 2.0]))
     tensor([[2., 0.],
@@ -168,6 +269,27 @@ def jacobian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
 def hessian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
     """The matrix of second derivatives of f, which returns a single number: the shape is that of x, twice.
 
+    Parameters
+    ----------
+    f : callable
+        Returns one number.
+    argnums : int or tuple of int, optional
+        Which argument to differentiate by, or several, as in :func:`~tinygrad_rnn.grad`.
+
+    Returns
+    -------
+    callable
+        A function that returns the matrix.
+
+    Raises
+    ------
+    TypeError
+        When it is called: as of :func:`~tinygrad_rnn.grad`.
+    ValueError
+        When it is called: f returned more than a single number.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> tg.hessian(lambda x: x[0] * x[0] * x[1])(np.array([1.0, 2.0]))
     tensor([[4., 2.],
@@ -177,10 +299,33 @@ def hessian(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
 
 
 def hvp(f: Callable, xs: Any, vs: Any) -> Any:
-    """The Hessian of f, which returns a single number, times vs: a product, nested as xs; the matrix is never made.
+    """The Hessian of f, which returns a single number, times vs: the matrix is never made.
 
-    xs and vs are as in :func:`jvp`. The Hessian is symmetric: so this is the vjp of the gradient.
+    The Hessian is symmetric: so this is the vjp of the gradient.
 
+    Parameters
+    ----------
+    f : callable
+        Returns one number.
+    xs : tuple of arguments, or the only one
+        What f is called with: floating-point numbers, nested if you like.
+    vs : tuple of arguments, or the only one
+        A direction for each of xs, like it.
+
+    Returns
+    -------
+    Tensor, or a nest of them
+        The product, nested as xs.
+
+    Raises
+    ------
+    TypeError
+        An argument is of other numbers, or f returned no tensor.
+    ValueError
+        f returned more than a single number, or the directions are not like the arguments.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> tg.hvp(lambda x: (x**3).sum(), np.array([1.0, 2.0]), np.array([1.0, 0.5]))
     tensor([6., 6.])

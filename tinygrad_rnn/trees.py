@@ -11,13 +11,18 @@ from typing import Any
 
 
 def map(function: Callable, tree: Any, *others: Any, name: str = "tree") -> Any:
-    """The tree, with each leaf replaced by function(leaf); by function(leaf, *theirs) with other trees of its form.
+    """The tree, with each leaf replaced by ``function(leaf)``.
 
-    Where tree has a leaf, the others may have anything, and the function gets it whole.
+    With other trees of its form it is ``function(leaf, *theirs)``. Where tree has a leaf, the others may have anything,
+    and the function gets it whole.
 
-    Raises:
-        ValueError: another tree has another form; says where, beginning with name.
+    Raises
+    ------
+    ValueError
+        Another tree has another form; says where, beginning with name.
 
+    Examples
+    --------
     >>> map(lambda x, y: x + y, {"h": 1, "c": (2, 3)}, {"h": 10, "c": (20, 30)})
     {'h': 11, 'c': (22, 33)}
     """

@@ -17,11 +17,15 @@ from .sweep import Figures, progress
 class Net(nn.Module):
     """A cell, and a readout of its outputs: numbers (logistic), or shares of classes (softmax), with the loss for them.
 
-    Args:
-        loss: "softmax" (cross-entropy of classes), "squared" or "logistic" (squared error, or cross-entropy, of numbers
-            that logistic outputs say).
-        sees_inputs: whether the readout gets the inputs, too.
-        bias, bound: of the readout: whether there is one; and its weights are uniform within ±bound at first.
+    Parameters
+    ----------
+    loss : str
+        "softmax" (cross-entropy of classes), "squared" or "logistic" (squared error, or cross-entropy, of numbers that
+        logistic outputs say).
+    sees_inputs : bool, optional
+        Whether the readout gets the inputs, too.
+    bias, bound : bool, float, optional
+        Of the readout: whether there is one; and its weights are uniform within ±bound at first.
     """
 
     def __init__(self, cell: nn.Cell, outputs: int, loss: str, rng: np.random.Generator, sees_inputs: bool = False,

@@ -4,9 +4,8 @@ The regulariser keeps gradients from vanishing: with δ_k = ∂E/∂h_k, it asks
 
     Ω = Σ_k (‖δ_{k-1}‖ / ‖δ_k‖ - 1)²,        δ_{k-1} = (∂h_k/∂h_{k-1})ᵀ δ_k
 
-The paper takes an approximation of ∂Ω/∂W, in which h and δ_k are constants. Here it is exact: Ω is made of derivatives,
-and is differentiated like anything else. The steps back are a scan of their own, from the last step to the first, whose
-step is a gradient of the cell's; so they are compiled, and differentiated through, as the steps ahead are.
+The paper takes an approximation of ∂Ω/∂W, in which h and δ_k are constants. Here it is exact, and Ω the mean over the
+steps: see ``tinygrad_rnn.analysis.gradient_regularizer``.
 """
 
 from __future__ import annotations
@@ -17,35 +16,9 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, tasks
+from tinygrad_rnn.analysis import gradient_regularizer
 
 from .sweep import Figures, progress
-
-VANISHED = 1e-20  # a gradient of this norm has no direction any more
-
-
-class Back(nn.Cell):
-    """A step back in time of a cell: from (x_k, h_{k-1}) and δ_k to δ_{k-1}."""
-
-    def __init__(self, cell: nn.RNNCell):
-        self.cell, self.state_size = cell, cell.hidden_size
-        self.input_size = cell.input_size + cell.hidden_size
-
-    def step(self, x: Any, delta: Any) -> tuple:
-        x, h = tg.split(x, [self.cell.input_size], axis=-1)
-        delta = tg.grad(lambda h: (self.cell.step(x, h)[1] * delta).sum())(h)
-        return delta, delta
-
-
-def regulariser(cell: nn.RNNCell, xs: np.ndarray, hs: tg.Tensor, last: tg.Tensor) -> tg.Tensor:
-    """Ω, as its mean over steps and sequences, from the states h_1 ... h_T and δ_T; where gradients have not
-    vanished."""
-    pairs = tg.concatenate([xs[1:], hs[:-1]], axis=-1)  # (x_k, h_{k-1}), k = 2 ... T
-    deltas, _ = tg.scan(Back(cell), pairs, last, reverse=True)
-    deltas = tg.concatenate([deltas, last[None]])
-    squares = (deltas * deltas).sum(axis=-1)
-    alive = (squares.data > VANISHED**2)[1:] & (squares.data > VANISHED**2)[:-1]
-    norms = tg.sqrt(tg.where(squares.data > VANISHED**2, squares, 1.0))
-    return (tg.where(alive, norms[:-1] / norms[1:] - 1, 0.0) ** 2).sum() / max(alive.sum(), 1)
 
 
 def run(
@@ -69,7 +42,7 @@ def run(
             loss = nn.cross_entropy(readout(last), batch.y)
             if weight:
                 delta = tg.gradients(loss, last, create_graph=True)
-                loss = loss + weight * regulariser(cell, xs, hs, delta)
+                loss = loss + weight * gradient_regularizer(cell, xs, hs, delta)
             optimizer.zero_grad()
             loss.backward()
             if clip is not None:

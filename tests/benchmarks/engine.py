@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .experiments import EXPERIMENTS, NUMPY, Experiment
 from .participant import Participant
-from .table import about, markdown, rows
+from .table import about, markdown, replace_section, rows
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def main() -> int:
     text = about(command, versions, options.rounds, options.threads) + "\n" + markdown(table)
     print(text)
     if options.write:
-        options.write.write_text(text, encoding="utf-8")
+        replace_section(options.write, "## The engine", text)
     return int(failed)
 
 
@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"measure only: {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each, in turns (default: 7)")
     parser.add_argument("--threads", type=int, help="threads for BLAS and the like (default: the libraries' own)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table to a file, too")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table to its section of a file, too")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round, no peers: whether it runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -18,7 +18,6 @@ import datetime
 import gc
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 from .participant import ROOT, TOLERANCE, Failure, Worker
+from .table import replace_section
 
 SIZES = [(100, 1, 32, 64), (100, 32, 64, 128), (784, 32, 1, 100), (1000, 16, 16, 32), (100, 64, 256, 512)]
 SECOND, LAST = SIZES[1], SIZES[-1]
@@ -42,7 +42,7 @@ CELLS = {
     "lstm": "LSTM",
     "gru": "GRU, reset after",
     "gru_before": "GRU, reset before",
-    "mgu": "minimal gated unit, as in the README",
+    "mgu": "minimal gated unit, from outside",
     "residual": "LSTM, residual (I = H)",
     "cfn": "chaos-free network (Laurent and von Brecht, 2017)",
 }
@@ -205,16 +205,6 @@ def about(
         "\nin turns, each framework in a process of its own. Ratios are of the same round: their median (the least to "
         "the\ngreatest); on a busy machine, that of the least times says more.\n"
     )
-
-
-def replace_section(path: Path, title: str, text: str) -> None:
-    """Put a text under a title of a file, in the place of what was there."""
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    section = re.compile(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
-    new = f"{title}\n\n{text.rstrip()}\n"
-    there = section.search(before)
-    after = section.sub(lambda _: new + "\n", before) if there else f"{before.rstrip()}\n\n{new}"
-    path.write_text(after.rstrip() + "\n", encoding="utf-8")
 
 
 # Those who take part --------------------------------------------------------------------------------------------------

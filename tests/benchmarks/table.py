@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import statistics
 from collections.abc import Iterable
+from pathlib import Path
 
 from tinygrad_rnn.config import processor
 
@@ -99,3 +101,13 @@ def about(command: str, versions: dict[str, str], rounds: int, threads: int | No
         "process of\nits own. Ratios are of the same round: their median (the least to the greatest). "
         "NumPy is the LSTM written by\nhand, without a tape.\n"
     )
+
+
+def replace_section(path: Path, title: str, text: str) -> None:
+    """Put a text under a title of a file, in the place of what was there."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    section = re.compile(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    new = f"{title}\n\n{text.rstrip()}\n"
+    there = section.search(before)
+    after = section.sub(lambda _: new + "\n", before) if there else f"{before.rstrip()}\n\n{new}"
+    path.write_text(after.rstrip() + "\n", encoding="utf-8")

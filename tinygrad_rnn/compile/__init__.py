@@ -33,10 +33,21 @@ _mode: ContextVar[Any] = ContextVar("compiled", default="auto")
 class compiled:
     """How scans are run in a block, or a function, unless they say False: a context manager, and a decorator.
 
-    Args:
-        mode: False: all on the tape, step by step, to be studied. True: all compiled, and an error says why one cannot
-            be; ``"numpy"`` or ``"numba"``: the same, by these. ``"auto"``: as it is without.
+    Parameters
+    ----------
+    mode : {"auto", True, False, "numpy", "numba"}
+        False: all on the tape, step by step, to be studied. True: all compiled, and an error says why one cannot be;
+        ``"numpy"`` or ``"numba"``: the same, by these. ``"auto"``: as it is without.
 
+    Raises
+    ------
+    ValueError
+        There is no such mode.
+    ImportError
+        The mode is ``"numba"``, and Numba is not installed.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import tinygrad_rnn as tg
     >>> cell, x = tg.nn.RNNCell(3, 4, rng=0), np.ones((50, 2, 3), np.float32)
@@ -80,8 +91,34 @@ def attempt(mode: Any, cell: Any, xs: Any, *sequence: Any) -> tuple | None:
     With the mode ``"auto"`` scans of a few steps are left to the tape, and those that somebody watches. Which way a
     scan went, and why, is logged (``logging.getLogger("tinygrad_rnn.compile")``, level INFO).
 
-    Raises:
-        Untraceable: the mode is not ``"auto"``, and there can be no program.
+    Parameters
+    ----------
+    mode : {"auto", True, False, "numpy", "numba"}
+        What the scan was asked for; what :class:`~tinygrad_rnn.compiled` says comes first.
+    cell : Cell or callable
+        What is scanned with.
+    xs : array or Tensor, (T, ...)
+        The inputs.
+    *sequence : object
+        What else :func:`~tinygrad_rnn.scan` has found out of a sequence: the state, the mask, the resets, the order and
+        the times of its steps, whether all states are wanted, and what stands for padding.
+
+    Returns
+    -------
+    tuple or None
+        The outputs and the state, as the tape would have them.
+
+    Raises
+    ------
+    Untraceable
+        The mode is not ``"auto"``, and there can be no program.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> attempt("auto", nn.RNNCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32)) is None      # so few steps
+    True
     """
     outer = _mode.get()
     mode = outer if outer != "auto" else checked(mode)

@@ -102,16 +102,26 @@ class Carry:
 class Loop:
     """One direction of a program.
 
-    Args:
-        direction: which says when values are known.
-        places: where the values are that are given.
-        carries: what is carried over: pairs, before and after a step.
-        last: of the values before, those whose last value is wanted. Others are left out, if nothing depends on them.
-        results: what is wanted of each time, and given away.
-        saved: what is kept of each time, for the other direction.
-        totals: what is wanted of all time.
-        rooms: arrays that are given, and may be overwritten where nobody reads them any more.
-        reverse: whether time runs backwards.
+    Parameters
+    ----------
+    direction : Direction
+        Which says when values are known.
+    places : dict of Value to Place
+        Where the values are that are given.
+    carries : sequence of pairs of Value
+        What is carried over: before and after a step.
+    last : sequence of Value
+        Of the values before, those whose last value is wanted. Others are left out, if nothing depends on them.
+    results : sequence of Value
+        What is wanted of each time, and given away.
+    saved : sequence of Value
+        What is kept of each time, for the other direction.
+    totals : sequence of Value
+        What is wanted of all time.
+    rooms : dict of str to Room
+        Arrays that are given, and may be overwritten where nobody reads them any more.
+    reverse : bool
+        Whether time runs backwards.
     """
 
     def __init__(

@@ -26,13 +26,17 @@ CHEAP = {"add", "subtract", "multiply", "negative"}
 class Program:
     """What computes a scan, and its gradients. It is for one shape of a step, and for any number of steps.
 
-    Args:
-        d: the step, and its derivative; they become those after the passes.
-        wants: whether the gradient of x is wanted, and that of each tensor of the state.
-        backend: ``"numpy"`` or ``"numba"``.
-
     ``print(program.forward_source)`` and ``print(program.backward_source)`` show what is run; ``kernel_source``, what
     that calls, where it is Numba's; and ``steps``, the step before the first pass and after each.
+
+    Parameters
+    ----------
+    d : Derived
+        The step, and its derivative; they become those after the passes.
+    wants : sequence of bool
+        Whether the gradient of x is wanted, and that of each tensor of the state.
+    backend : {"numpy", "numba"}, optional
+        What it is written for.
     """
 
     def __init__(self, d: Derived, wants: Sequence[bool], backend: str = "numpy"):

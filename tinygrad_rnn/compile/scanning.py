@@ -56,8 +56,10 @@ def scanned(
 ) -> tuple:  # fmt: skip
     """What :func:`~..nn.recurrent.unrolled` returns: by a program, which runs over those times, in that order.
 
-    Raises:
-        Untraceable: there can be no program; says why.
+    Raises
+    ------
+    Untraceable
+        There can be no program; says why.
     """
     xs, mask, reset = [x if x is None else of_times(x, times) for x in (xs, mask, reset)]
     ys, last, *every = by_program(cell, xs, state, mask, reset, states, pad_value, backend)
@@ -112,11 +114,32 @@ def program_of(
     cell: Any, xs: Any, state: Any = None, *, lengths: Any = None, mask: Any = None, reset: Any = None,
     states: bool = False, pad_value: float = 0, backend: str | None = None,
 ) -> Program:  # fmt: skip
-    """The program that a compiled :func:`~tinygrad_rnn.nn.scan` of these arguments runs, with all gradients: to read.
+    """The program that a compiled :func:`~tinygrad_rnn.scan` of these arguments runs, with all gradients: to read.
 
-    Raises:
-        Untraceable: there can be none; says why.
+    Parameters
+    ----------
+    cell : Cell or callable
+        What is scanned with.
+    xs : array or Tensor, (T, ...)
+        The inputs.
+    state, lengths, mask, reset, states, pad_value : optional
+        As of :func:`~tinygrad_rnn.scan`.
+    backend : {"numpy", "numba"}, optional
+        By default Numba's, where Numba is installed.
 
+    Returns
+    -------
+    Program
+        ``forward_source`` and ``backward_source`` show what is run; ``kernel_source``, what that calls, where it is
+        Numba's; and ``steps``, the step before the first pass and after each.
+
+    Raises
+    ------
+    Untraceable
+        There can be none; says why.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> program = program_of(nn.RNNCell(3, 4, rng=0), np.ones((7, 2, 3), np.float32), backend="numpy")
     >>> print(program.backward_source)

@@ -25,11 +25,16 @@ a quarter of what the totals take, if that is more, since adding them up costs s
 class Strips:
     """One direction of a program, as it is run.
 
-    Args:
-        loop: what is run.
-        function: the function that was written of it.
-        arguments: the arrays that this takes.
-        kept: those that somebody reads later, in all of their length.
+    Parameters
+    ----------
+    loop : Loop
+        What is run.
+    function : callable
+        The function that was written of it.
+    arguments : sequence of str
+        The arrays that this takes.
+    kept : container of str
+        Those that somebody reads later, in all of their length.
     """
 
     def __init__(self, loop: Loop, function: Callable, arguments: Sequence[str], kept: Container[str]):

@@ -11,6 +11,7 @@ import functools
 import keyword
 import re
 import types
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,11 @@ class Surroundings:
 
     def __init__(self, step: Any):
         self.parts: list[Any] = []
-        self.names: list[str] = []
+        self.paths: list[str] = []
         self.seen: dict[int, int] = {}
         self.alive: list[Any] = []  # so that no other object gets the id of one that was seen
         self.key = self._key(step, "")
+        self.names = shortest(self.paths)
 
     def generators(self) -> list[np.random.Generator]:
         return [part for part in self.parts if isinstance(part, np.random.Generator)]
@@ -87,8 +89,7 @@ class Surroundings:
 
     def _add(self, part: Any, name: str) -> int:
         self.parts.append(part)
-        name = re.sub(r"\W|^(?=\d)", "_", name.rpartition(".")[2]) or "k"  # of a key, be it no identifier
-        self.names.append(f"{name}_" if keyword.iskeyword(name) else name)
+        self.paths.append(name)
         return len(self.parts)
 
     def _of_function(self, f: types.FunctionType) -> tuple:
@@ -164,8 +165,21 @@ def referred(f: types.FunctionType) -> dict[str, Any]:
 
 
 def joined(name: str, key: Any) -> str:
-    """A name for what is within something: the last part of the path to it, with a number's place before."""
-    return f"{name}_{key}" if isinstance(key, int) else str(key).lstrip("_")
+    """The path to what is within something."""
+    return f"{name}_{key}" if isinstance(key, int) else f"{name}.{str(key).lstrip('_')}"
+
+
+def shortest(paths: list[str]) -> list[str]:
+    """Names for what is found by these paths: as many of a path's last parts as it takes to tell it from the others.
+
+    >>> shortest([".cell.forget.weight", ".cell.candidate.weight", ".cell.candidate.bias", ".in", ".0"])
+    ['forget_weight', 'candidate_weight', 'bias', 'in_', '_0']
+    """
+    ends = [[".".join(path.split(".")[-n:]) for n in range(1, path.count(".") + 2)] for path in paths]
+    counts = Counter(end for each in ends for end in each)
+    names = [next((end for end in each if counts[end] == 1), each[-1]) for each in ends]
+    names = [re.sub(r"\W|^(?=\d)", "_", name.strip(".")) or "k" for name in names]  # a key need be no identifier
+    return [f"{name}_" if keyword.iskeyword(name) else name for name in names]
 
 
 def is_ours(x: Any) -> bool:

@@ -273,13 +273,24 @@ def derive(
 ) -> tuple[Derived, Trace]:  # fmt: skip
     """One step and its derivative, from stand-ins for what it is given.
 
-    Args:
-        step: a cell, or a function ``step(x, state)``; around: its surroundings.
-        x, others: arrays of one time: the input, and what else each step has of its own, by name.
-        state: a tree of arrays.
-        wanted: whether the gradient of x is wanted.
-        states: whether the new state is wanted of every step, and not of the last alone.
-        wrapped: makes ``step(x, state, *others)`` of the cell, or of the function.
+    Parameters
+    ----------
+    step : Cell or callable
+        A cell, or a function ``step(x, state)``.
+    around : Surroundings
+        Its surroundings.
+    x : array
+        The input of one time.
+    others : dict of str to array
+        What else each step has of its own, by name: arrays of one time.
+    state : array, or a nest of them
+        What it starts from.
+    wanted : bool
+        Whether the gradient of x is wanted.
+    states : bool
+        Whether the new state is wanted of every step, and not of the last alone.
+    wrapped : callable, optional
+        Makes ``step(x, state, *others)`` of the cell, or of the function.
     """
     trace = Trace(around)
     step = around.copied(step, [trace.part(i) for i in range(len(around.parts))])

@@ -22,7 +22,18 @@ from .graph import Graph, Value
 
 
 class Untraceable(TypeError):
-    """A step that cannot be compiled; the message says why."""
+    """A step that cannot be compiled; the message says why.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> def step(x, h):
+    ...     h = h + x if h.sum() < 9 else h                # which way depends on the numbers
+    ...     return h, h
+    >>> tg.scan(step, np.ones((50, 2, 3)), np.zeros((2, 3)), compiled=True)
+    Traceback (most recent call last):
+    tinygrad_rnn.compile.traced.Untraceable: step: it cannot be compiled, as ...
+    """
 
 
 def as_method(function: Callable) -> Callable:

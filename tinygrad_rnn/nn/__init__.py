@@ -1,8 +1,9 @@
 """Recurrent cells, the modules around them, and what trains them: all of it computed with the package's operations.
 
-No derivative is written here. A cell says what one step is (:class:`Cell`), :func:`scan` runs it over a sequence, and
-the tape that this leaves is the unrolled network: its gradient is back-propagation through time. :class:`Recurrent`
-puts cells into layers and directions; wrappers such as :class:`Zoneout` change what any cell does.
+No derivative is written here. A cell says what one step is (:class:`~tinygrad_rnn.nn.Cell`),
+:func:`~tinygrad_rnn.nn.scan` runs it over a sequence, and the tape that this leaves is the unrolled network: its
+gradient is back-propagation through time. :class:`~tinygrad_rnn.nn.Recurrent` puts cells into layers and directions;
+wrappers such as :class:`~tinygrad_rnn.nn.Zoneout` change what any cell does.
 """
 
 from . import init
@@ -18,7 +19,7 @@ from .lstm import LSTM1997Cell, LSTMVariantCell, MinimalGatedCell
 from .module import Module, Parameter
 from .networks import GRU, LSTM, RNN
 from .norm import LayerNorm
-from .readout import FORCE, RLS, ConditionWarning, Ridge
+from .readout import FORCE, RLS, ConditionWarning, Readout, Ridge
 from .recurrent import scan
 from .reservoir import DeepReservoir, GroupedReservoir, Reservoir
 from .residual import DenseBlock, HighwayBlock, ResidualBlock
@@ -45,8 +46,9 @@ __all__ = [
     "DenseBlock", "Dilated", "DivergenceWarning", "Dropout", "EchoState", "EchoStateNetwork", "Embedding", "GRUCell",
     "GroupedReservoir", "Highway", "HighwayBlock", "IRNNCell", "LSTM1997Cell", "LSTMCell", "LSTMVariantCell",
     "LayerNorm", "LayerNormalized", "LeakyCell", "LearnedState", "Linear", "MinimalGatedCell", "Module", "Parameter",
-    "RNNCell", "Recurrent", "RecurrentDropout", "Reservoir", "Residual", "ResidualBlock", "Ridge", "Sequential",
-    "TimeSkip", "VariationalDropout", "Wrapper", "Zoneout", "binary_cross_entropy_with_logits", "cross_entropy",
-    "echo_state_property", "effective_spectral_radius", "from_keras", "from_onnx", "from_torch", "huber", "init",
-    "masked_mean", "memory_capacity", "mse", "scan", "spectral_radius", "summary", "to_keras", "to_onnx", "watching",
+    "RNNCell", "Readout", "Recurrent", "RecurrentDropout", "Reservoir", "Residual", "ResidualBlock", "Ridge",
+    "Sequential", "TimeSkip", "VariationalDropout", "Wrapper", "Zoneout", "binary_cross_entropy_with_logits",
+    "cross_entropy", "echo_state_property", "effective_spectral_radius", "from_keras", "from_onnx", "from_torch",
+    "huber", "init", "masked_mean", "memory_capacity", "mse", "scan", "spectral_radius", "summary", "to_keras",
+    "to_onnx", "watching",
 ]  # fmt: skip

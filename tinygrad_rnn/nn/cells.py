@@ -1,8 +1,8 @@
 """Recurrent cells: what happens in one step of a sequence.
 
 A cell is the equations of one step, and nothing else: ``y, state = cell.step(x, state)``. What runs it over a sequence
-is in ``recurrent.py``. Below the contract (:class:`Cell`) are the cells that everybody needs, with PyTorch's weights:
-their names, shapes and order of gates.
+is in ``recurrent.py``. Below the contract (:class:`~tinygrad_rnn.nn.Cell`) are the cells that everybody needs, with
+PyTorch's weights: their names, shapes and order of gates.
 """
 
 from __future__ import annotations
@@ -25,12 +25,22 @@ from .watch import show
 
 
 class Cell(Module):
-    """One step of a recurrence. A subclass says how large its state is, and writes ``step``.
+    """One step of a recurrence: a subclass says how large its state is, and writes ``step``.
 
-    ``state_size`` is a number, where the state is one tensor (..., state_size); a tuple of numbers, where it is a tuple
-    of tensors. With ``input_size``, the inputs are checked to have that many features, in the parameters' dtype.
-    Called as a function, ``y, state = cell(x, state)``, a cell checks what it is given; ``state=None`` is zeros.
+    With ``input_size``, the inputs are checked to have that many features, in the parameters' dtype. Called as a
+    function, ``y, state = cell(x, state)``, a cell checks what it is given; ``state=None`` is zeros.
 
+    Attributes
+    ----------
+    state_size : int or tuple of int
+        A number, where the state is one tensor (..., state_size); a tuple of them, where it is a tuple of tensors.
+    state_names : str
+        The names of the tensors in a tuple, for messages, such as ``"(h, c)"``.
+    input_size : int or None
+        The number of features of an input; None: whatever the step takes.
+
+    Examples
+    --------
     The update gate unit (Collins et al., 2017), which either keeps what it has or takes what is new, is:
 
     >>> from tinygrad_rnn import concatenate, nn
@@ -55,10 +65,26 @@ class Cell(Module):
     input_size: int | None = None  # None: whatever the step takes
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
-        """The output and the next state, from an input (..., features) and a state."""
+        """The output and the next state, from an input and a state.
+
+        Parameters
+        ----------
+        x : array or Tensor, (..., features)
+            The input of this step.
+        state : Tensor or tuple of Tensor
+            The state before it.
+
+        Returns
+        -------
+        y : Tensor
+            The output.
+        state : Tensor or tuple of Tensor
+            The state after it: of the same shapes and dtypes.
+        """
         raise NotImplementedError(f"{type(self).__name__}: a cell computes in step(x, state), and this one has none")
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
+        """``step``, with what it is given and what it returns checked; ``state=None`` is ``initial_state(x)``."""
         state = self.start(x, state)
         return self.checked(self.step(x, state), state)
 
@@ -71,13 +97,39 @@ class Cell(Module):
         return trees.map(lambda size: Tensor(np.zeros_like(x, shape=(*x.shape[:-1], size))), self.state_size)
 
     def watch(self, **named: Any) -> None:
-        """Show what a step has computed (its gates, say) to whoever is watching: see ``nn.watching``."""
+        """Show what a step has computed (its gates, say) to who is watching: see :func:`~tinygrad_rnn.nn.watching`."""
         show(self, named)
 
     # Checks, once a call or a scan, not at every step: what is wrong is said in the cell's words, not a product's
 
     def start(self, x: Any, state: Any = None, xs: Any = None) -> Any:
-        """The state to start from, once x and state are checked. xs: the inputs of all steps, where x is like one."""
+        """The state to start from, once x and state are checked.
+
+        Parameters
+        ----------
+        x : array or Tensor, (..., features)
+            The input of a step.
+        state : Tensor or tuple of Tensor, optional
+            The state that was given; None: ``initial_state(x)``.
+        xs : array or Tensor, optional
+            The inputs of all steps, where x is like one of them.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            The state.
+
+        Raises
+        ------
+        ShapeError
+            x has not as many features as the cell takes.
+        TypeError
+            x has not the dtype of the weights.
+        DeviceError
+            x is not on the device of the weights.
+        StateError
+            The state is not like the one that ``initial_state`` makes.
+        """
         cell = type(self).__name__
         name, layout, got = ("x", "(batch, features)", x) if xs is None else ("xs", "(time, batch, features)", xs)
         if self.input_size is not None:
@@ -150,24 +202,33 @@ def activation(function: str | Callable, name: str = "nonlinearity") -> Callable
 class AffineCell(Cell):
     """A cell made of two affine maps, of the input and of the state, each for all its gates at once.
 
-    Args:
-        input_size: the number of features of an input.
-        hidden_size: the number of units.
-        bias: whether the maps have biases.
-        rng: a seed, or a Generator, for the weights: uniform within ±1/√hidden_size, as PyTorch's are.
-        dtype: of the weights.
-        fed_back: the number of features that are fed back, where they are not the units themselves.
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether the maps have biases.
+    rng : int or Generator, optional
+        For the weights: uniform within ±1/√hidden_size, as PyTorch's are.
+    dtype : dtype, optional
+        Of the weights.
 
-    ``weight_ih`` is (gates · hidden_size, input_size), ``weight_hh`` (gates · hidden_size, hidden_size), ``bias_ih``
-    and ``bias_hh`` (gates · hidden_size,): PyTorch's layout.
+    Attributes
+    ----------
+    weight_ih, weight_hh : Parameter
+        (gates · hidden_size, input_size) and (gates · hidden_size, hidden_size): PyTorch's layout.
+    bias_ih, bias_hh : Parameter or None
+        (gates · hidden_size,).
     """
 
     gates = 1
+    proj_size = 0  # of what is fed back, if it is not the units themselves: LSTM's projection
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32,
-        fed_back: int | None = None,
-    ):  # fmt: skip
+        self, input_size: int, hidden_size: int, bias: bool = True, *, rng: Any = None, dtype: Any = np.float32
+    ):
         self.input_size = input_size = whole("input_size", input_size, 0)
         self.hidden_size = self.state_size = hidden_size = whole("hidden_size", hidden_size, 1)
         rng, rows = np.random.default_rng(rng), self.gates * hidden_size
@@ -175,7 +236,7 @@ class AffineCell(Cell):
         def weights(*shape: int) -> Parameter:
             return Parameter(uniform(shape, hidden_size**-0.5, rng, dtype))
 
-        self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, fed_back or hidden_size)
+        self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, self.proj_size or hidden_size)
         self.bias_ih, self.bias_hh = (weights(rows), weights(rows)) if bias else (None, None)
 
     def of_input(self, x: Any) -> Any:
@@ -193,18 +254,38 @@ class AffineCell(Cell):
         return list(zip(split(self.weight_hh, cut), biases))
 
     def extra_repr(self) -> str:
+        """Its sizes."""
         return f"{self.input_size}, {self.hidden_size}" + (", bias=False" if self.bias_ih is None else "")
 
 
 class RNNCell(AffineCell):
     """The simple recurrent cell (Elman, 1990).
 
+    One step is::
+
         h' = φ(W_ih x + b_ih + W_hh h + b_hh)
 
-    nonlinearity: φ: ``"tanh"``; ``"relu"``, which has no bound: see :class:`IRNNCell`; ``"sigmoid"``; ``"linear"``: φ
-    is left out; or any function of a tensor. The others: :class:`AffineCell`. Elman's output layer, y = φ(V h + c), is
-    not part of the cell: apply a :class:`Linear` to all outputs at once.
+    Elman's output layer, ``y = φ(V h + c)``, is not part of the cell: apply a :class:`~tinygrad_rnn.nn.Linear` to all
+    outputs at once. ``weight_ih`` is (hidden_size, input_size), ``weight_hh`` (hidden_size, hidden_size), ``bias_ih``
+    and ``bias_hh`` (hidden_size,): PyTorch's layout.
 
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether there are b_ih and b_hh.
+    nonlinearity : str or callable, optional
+        φ: ``"tanh"``; ``"relu"``, which has no bound: see :class:`~tinygrad_rnn.nn.IRNNCell`; ``"sigmoid"``;
+        ``"linear"``: φ is left out; or any function of a tensor.
+    **keywords
+        ``rng``: a seed or a Generator for the weights, uniform within ±1/√hidden_size, as PyTorch's are; ``dtype``: of
+        the weights, float32 by default.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell, readout = RNNCell(3, 4, nonlinearity="sigmoid", rng=0), nn.Linear(4, 2, rng=1)
     >>> ys, h = nn.scan(cell, np.ones((7, 5, 3), np.float32))
@@ -221,6 +302,7 @@ class RNNCell(AffineCell):
         self.nonlinearity = nonlinearity
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and the next state."""
         net = self.of_input(x) + self.of_state(h)
         h = activation(self.nonlinearity)(net)
         return h, h
@@ -229,11 +311,30 @@ class RNNCell(AffineCell):
 class IRNNCell(RNNCell):
     """The simple cell with relu, its recurrent matrix the identity at first (Le, Jaitly and Hinton, 2015).
 
+    One step is::
+
         h' = relu(W_ih x + b_ih + W_hh h + b_hh)
 
-    So it starts as a sum of what it has seen, and a gradient passes back through it unchanged. The biases are 0, and
-    the input's weights normal with the standard deviation std (by default the paper's).
+    So it starts as a sum of what it has seen, and a gradient passes back through it unchanged. The biases are 0 at
+    first. The weights have the shapes of :class:`~tinygrad_rnn.nn.RNNCell`'s.
 
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether there are b_ih and b_hh.
+    std : float, optional
+        The standard deviation of W_ih, which is normally distributed; by default the paper's.
+    rng : int or Generator, optional
+        For W_ih.
+    dtype : dtype, optional
+        Of the weights.
+
+    Examples
+    --------
     >>> cell = IRNNCell(2, 3, rng=0)
     >>> cell(np.zeros((1, 2), np.float32), np.array([[1, 0, 2]], np.float32))[1]
     tensor([[1., 0., 2.]], float32, from=relu)
@@ -253,20 +354,42 @@ class IRNNCell(RNNCell):
 class GRUCell(AffineCell):
     """The gated recurrent unit (Cho et al., 2014), in the four ways in which it is written.
 
+    One step is::
+
         r = σ(W_ir x + b_ir + W_hr h + b_hr)             z = σ(W_iz x + b_iz + W_hz h + b_hz)
         n = tanh(W_in x + b_in + r * (W_hn h + b_hn))    h' = n + z * (h - n) = (1 - z) * n + z * h
 
-    Args:
-        reset_after: where the reset gate acts: after the product, as above and in PyTorch; or (False) before it, as in
-            the paper, n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
-        update_gate: what z = 1 means: it ``"keeps"`` the state, as above and in PyTorch; or it ``"overwrites"`` it, as
-            in many lectures, h' = h + z * (n - h).
+    The rows of the weights are r, z, n, as PyTorch's: ``weight_ih`` is (3 · hidden_size, input_size), ``weight_hh`` (3
+    · hidden_size, hidden_size), ``bias_ih`` and ``bias_hh`` (3 · hidden_size,).
 
-    The rows of the weights are r, z, n, as PyTorch's. The other arguments are :class:`AffineCell`'s. The state dict of
-    a cell that overwrites has an empty entry, ``overwrites``: so none is loaded that means the other gate, such as that
-    of another library, all of which keep; :meth:`with_update_gate` gives the weights for them, as ``nn.to_keras`` and
-    ``nn.to_onnx`` do by themselves.
+    The state dict of a cell that overwrites has an empty entry, ``overwrites``: so none is loaded that means the other
+    gate, such as that of another library, all of which keep; :meth:`with_update_gate` gives the weights for them, as
+    :func:`~tinygrad_rnn.nn.to_keras` and :func:`~tinygrad_rnn.nn.to_onnx` do by themselves.
 
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether there are biases.
+    reset_after : bool, optional
+        Where the reset gate acts: after the product, as above and in PyTorch; or (False) before it, as in the paper,
+        ``n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)``.
+    update_gate : {"keeps", "overwrites"}, optional
+        What z = 1 means: it keeps the state, as above and in PyTorch; or it overwrites it, as in many lectures,
+        ``h' = h + z * (n - h)``.
+    **keywords
+        ``rng`` and ``dtype``, as of :class:`~tinygrad_rnn.nn.RNNCell`.
+
+    Raises
+    ------
+    ValueError
+        ``update_gate`` is neither of the two.
+
+    Examples
+    --------
     >>> cell = GRUCell(3, 4, update_gate="overwrites", rng=0)
     >>> list(cell.state_dict())[-1], list(cell.with_update_gate("keeps").state_dict())[-1]
     ('overwrites', 'bias_hh')
@@ -290,6 +413,7 @@ class GRUCell(AffineCell):
         self.overwrites = None if update_gate == "keeps" else tensor([], dtype=w.dtype, device=w.device)
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and the next state."""
         cut = [2 * self.hidden_size]
         x_rz, x_n = split(self.of_input(x), cut, axis=-1)
         if self.reset_after:
@@ -305,8 +429,22 @@ class GRUCell(AffineCell):
         return h, h
 
     def with_update_gate(self, meaning: str) -> GRUCell:
-        """A copy that computes the same, with an update gate of that meaning: as 1 - σ(a) = σ(-a), z's weights negated.
+        """A copy that computes the same, with an update gate of the given meaning.
 
+        As 1 - σ(a) = σ(-a), z's weights are negated, if it is the other one. The copy has no gradients then.
+
+        Parameters
+        ----------
+        meaning : {"keeps", "overwrites"}
+            What z = 1 means in the copy.
+
+        Returns
+        -------
+        GRUCell
+            The copy.
+
+        Examples
+        --------
         >>> theirs = GRUCell(3, 4, update_gate="overwrites", rng=0, dtype=np.float64)
         >>> x, h = np.ones((2, 3)), np.ones((2, 4))
         >>> np.allclose(theirs(x, h)[0].data, theirs.with_update_gate("keeps")(x, h)[0].data, atol=1e-15, rtol=0)
@@ -326,19 +464,44 @@ class GRUCell(AffineCell):
 class LSTMCell(AffineCell):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997), with the forget gate (Gers et al., 2000).
 
+    One step is::
+
         i = σ(W_ii x + b_ii + W_hi h + b_hi)       f = σ(W_if x + b_if + W_hf h + b_hf)
         g = tanh(W_ig x + b_ig + W_hg h + b_hg)    o = σ(W_io x + b_io + W_ho h + b_ho)
         c' = f * c + i * g                         h' = o * tanh(c')
 
-    Args:
-        proj_size: if not 0, the output is projected to so many features, h' = W_hr (o * tanh(c')), which are fed back
-            (Sak et al., 2014). ``weight_hr`` is (proj_size, hidden_size).
-        forget_bias: what b_if is at first, where b_hf is 0 then; 1 lets the cell remember from the start (Gers et al.,
-            2000; Jozefowicz et al., 2015). None: random, like the other biases.
-        forget_identity: whether W_hf is the identity at first.
+    The state is (h, c). The rows of the weights are i, f, g, o, as PyTorch's: ``weight_ih`` is (4 · hidden_size,
+    input_size), ``weight_hh`` (4 · hidden_size, hidden_size), ``bias_ih`` and ``bias_hh`` (4 · hidden_size,).
 
-    The rows of the weights are i, f, g, o, as PyTorch's. The state is (h, c). The others are :class:`AffineCell`'s.
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether there are biases.
+    proj_size : int, optional
+        If not 0, the output is projected to so many features, ``h' = W_hr (o * tanh(c'))``, which are fed back (Sak et
+        al., 2014). ``weight_hr`` is (proj_size, hidden_size), and ``weight_hh`` (4 · hidden_size, proj_size).
+    forget_bias : float, optional
+        What b_if is at first, where b_hf is 0 then; 1 lets the cell remember from the start (Gers et al., 2000;
+        Jozefowicz et al., 2015). None: random, like the other biases.
+    forget_identity : bool, optional
+        Whether W_hf is the identity at first.
+    rng : int or Generator, optional
+        For the weights: uniform within ±1/√hidden_size, as PyTorch's are.
+    dtype : dtype, optional
+        Of the weights.
 
+    Raises
+    ------
+    ValueError
+        ``proj_size`` is not below ``hidden_size``; or ``forget_bias`` or ``forget_identity`` has no forget gate to set,
+        no bias, or no square matrix.
+
+    Examples
+    --------
     >>> cell = LSTMCell(3, 4, proj_size=2, forget_bias=1.0, rng=0)
     >>> y, (h, c) = cell(np.ones((5, 3), np.float32))
     >>> y.shape, h.shape, c.shape
@@ -359,7 +522,8 @@ class LSTMCell(AffineCell):
             raise ValueError("forget_bias: expected a forget gate with a bias, and there is none here")
         if forget_identity and (proj_size or "f" not in self.rows):
             raise ValueError("forget_identity: expected a square matrix W_hf, and there is none here")
-        super().__init__(input_size, hidden_size, bias, fed_back=proj_size, rng=rng, dtype=dtype)
+        self.proj_size = proj_size
+        super().__init__(input_size, hidden_size, bias, rng=rng, dtype=dtype)
         self.state_size = (proj_size or hidden_size, hidden_size)
         self.weight_hr = None
         if proj_size:
@@ -376,6 +540,7 @@ class LSTMCell(AffineCell):
         p.data = array
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and (h', c') the next state."""
         h, c = state
         net = self.of_input(x) + self.of_state(h)
         i, f, g, o = split(net, 4, axis=-1)
@@ -390,4 +555,5 @@ class LSTMCell(AffineCell):
         return h if self.weight_hr is None else linear(h, self.weight_hr)
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + ("" if self.weight_hr is None else f", proj_size={self.state_size[0]}")
+        """Its sizes."""
+        return super().extra_repr() + ("" if self.weight_hr is None else f", proj_size={self.proj_size}")

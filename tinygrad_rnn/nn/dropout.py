@@ -14,11 +14,19 @@ from .module import Module
 
 
 class Dropout(Module):
-    """While training, each number is 0 with probability p, and the others are divided by 1 - p (Srivastava et al.,
-    2014): the expectation stays. Evaluating, it is the identity.
+    """While training, each number is 0 with probability p; evaluating, it is the identity (Srivastava et al., 2014).
 
-    rng: a seed, or a Generator, for what is drawn at each call: the same seed drops the same numbers.
+    The others are divided by 1 - p: the expectation stays.
 
+    Parameters
+    ----------
+    p : float, optional
+        The probability, from 0 to below 1.
+    rng : int or Generator, optional
+        For what is drawn at each call: the same seed drops the same numbers.
+
+    Examples
+    --------
     >>> layer = Dropout(0.5, rng=1)
     >>> layer(np.ones(6)).data
     array([0., 2., 2., 2., 0., 0.])
@@ -30,9 +38,11 @@ class Dropout(Module):
         self.p, self.rng = probability("p", p), np.random.default_rng(rng)
 
     def forward(self, x: Any) -> Any:
+        """x, of any shape, with some numbers dropped while training."""
         return x * mask(x, self.p, self.rng) if self.training and self.p else x
 
     def extra_repr(self) -> str:
+        """Its probability."""
         return f"{self.p}"
 
 

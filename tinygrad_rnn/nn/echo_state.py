@@ -1,7 +1,8 @@
 """Echo-state networks: a reservoir and a readout, from a series to a forecast, as one estimator.
 
 It follows scikit-learn's conventions without needing it: ``Pipeline`` and ``GridSearchCV`` take it as it is. Whoever
-wants the parts has them: a :class:`Reservoir` is a cell for :func:`scan`, and :class:`Ridge` fits its states.
+wants the parts has them: a :class:`~tinygrad_rnn.nn.Reservoir` is a cell for :func:`~tinygrad_rnn.nn.scan`, and
+:class:`~tinygrad_rnn.nn.Ridge` fits its states.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ from .reservoir import Reservoir, dtype_of, number
 
 
 class DivergenceWarning(UserWarning):
-    """A network that runs freely left the range of what it was fitted to: the message says at which step."""
+    """A network that runs freely left the range of what it was fitted to: the message says at which step.
+
+    Examples
+    --------
+    >>> grows = np.exp(np.arange(60) / 20)[:, None]
+    >>> net = EchoStateNetwork(5, nonlinearity="linear", rng=0).fit(grows[:-1], grows[1:])
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", DivergenceWarning)
+    ...     net.generate(2000)
+    Traceback (most recent call last):
+    tinygrad_rnn.nn.echo_state.DivergenceWarning: generate: it diverged at step ...
+    """
 
 
 class EchoStateNetwork:
     """A reservoir whose states are read out by ridge regression (Jaeger, 2001; Lukoševičius, 2012).
 
-        h_t = reservoir(u_t, y_{t-1}; h_{t-1})        y_t = W [h_t; u_t] + c
+    That is::
 
-    Args:
-        units: the number of units of the reservoir.
-        leak, spectral_radius, density, topology, distribution, input_scaling, input_density, bias_scaling,
-            feedback_scaling, nonlinearity, noise, sparse: as of :class:`Reservoir`.
-        feedback: whether the output y is fed back: while it is fitted, the targets are.
-        reservoir: a cell to be used instead of one that is drawn: a :class:`DeepReservoir`, say. It is copied.
-        ridge: λ of the readout, :class:`Ridge`.
-        intercept: whether there is a c.
-        direct: whether the readout sees the inputs u, too.
-        washout: how many steps at the beginning of each series are not fitted to, until the first state is forgotten.
-        rng: a seed, or a Generator, for the reservoir. dtype: of the reservoir.
-        compiled: as of :func:`scan`.
+        h_t = reservoir(u_t, y_{t-1}; h_{t-1})        y_t = W [h_t; u_t] + c
 
     A series is (time, features); several of the same length (time, batch, features), of different lengths a list of
     (time, features). They are converted to ``dtype``. Each starts from the state 0. Targets have the same layout; of
@@ -55,6 +56,58 @@ class EchoStateNetwork:
 
     Once it is fitted there are ``reservoir_``, ``readout_``, and ``state_``, in which the training series ended.
 
+    Parameters
+    ----------
+    units : int, optional
+        The number of units of the reservoir.
+    leak : float or array, () or (units,), optional
+        As of :class:`~tinygrad_rnn.nn.Reservoir`: above 0, to 1.
+    spectral_radius : float or None, optional
+        What the recurrent matrix is scaled to; None leaves it as it is drawn.
+    density : float, optional
+        How many of the connections there are, of all; by default ten a unit.
+    topology : str, array or sparse matrix, optional
+        ``"random"``, ``"ring"``, ``"orthogonal"``, or the recurrent matrix itself.
+    distribution : {"uniform", "normal", "bernoulli"}, optional
+        Of the weights, before they are scaled.
+    input_scaling : float or sequence of float, optional
+        What the input's weights are multiplied with: a number, or one for each feature.
+    input_density : float, optional
+        How many of the input's weights are not 0.
+    bias_scaling : float, optional
+        What the biases are multiplied with.
+    feedback : bool, optional
+        Whether the output y is fed back: while it is fitted, the targets are.
+    feedback_scaling : float or sequence of float, optional
+        What the weights of what is fed back are multiplied with.
+    nonlinearity : str or callable, optional
+        The units' function, as of :class:`~tinygrad_rnn.nn.RNNCell`.
+    noise : float, optional
+        The standard deviation of noise within the units, while it is fitted.
+    sparse : bool or "auto", optional
+        Whether the recurrent matrix is kept sparse, which needs SciPy.
+    reservoir : Cell, optional
+        To be used instead of one that is drawn: a :class:`~tinygrad_rnn.nn.DeepReservoir`, say. It is copied.
+    ridge : float, optional
+        λ of the readout, a :class:`~tinygrad_rnn.nn.Ridge`.
+    intercept : bool, optional
+        Whether there is a c.
+    readout : object, optional
+        To be used instead of a Ridge of that kind: :class:`~tinygrad_rnn.nn.RLS`, say, or one of yours, with ``fit``,
+        ``predict``, ``sizes``, and ``partial_fit`` and ``weight`` where they are needed. It is copied.
+    direct : bool, optional
+        Whether the readout sees the inputs u, too.
+    washout : int, optional
+        How many steps at the beginning of each series are not fitted to, until the first state is forgotten.
+    rng : int or Generator, optional
+        For the reservoir.
+    dtype : dtype, optional
+        Of the reservoir, and the series.
+    compiled : bool or "auto", optional
+        As of :func:`~tinygrad_rnn.nn.scan`.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> u = np.sin(np.arange(1200) / 5)[:, None]
     >>> net = EchoStateNetwork(100, leak=0.5, ridge=1e-8, washout=100, rng=0).fit(u[:999], u[1:1000])
@@ -68,8 +121,8 @@ class EchoStateNetwork:
         topology: Any = "random", distribution: str = "uniform", input_scaling: Any = 1.0, input_density: float = 1.0,
         bias_scaling: float = 0.0, feedback: bool = False, feedback_scaling: Any = 1.0, nonlinearity: Any = "tanh",
         noise: float = 0.0, sparse: Any = "auto", reservoir: Cell | None = None, ridge: float = 1e-6,
-        intercept: bool = True, direct: bool = True, washout: int = 0, rng: Any = None, dtype: Any = np.float64,
-        compiled: Any = "auto",
+        intercept: bool = True, readout: Any = None, direct: bool = True, washout: int = 0, rng: Any = None,
+        dtype: Any = np.float64, compiled: Any = "auto",
     ):  # fmt: skip
         for name, value in list(locals().items()):
             if name != "self":
@@ -80,13 +133,24 @@ class EchoStateNetwork:
     def fit(self, X: Any, y: Any) -> EchoStateNetwork:
         """Draw a reservoir, run it over the series, and fit the readout to its states.
 
-        Args:
-            X: the inputs; None, if there are none, and the output is fed back.
-            y: the targets, one for each step.
+        Parameters
+        ----------
+        X : array or list of array
+            The inputs; None, if there are none, and the output is fed back.
+        y : array or list of array
+            The targets, one for each step.
 
-        Raises:
-            ShapeError: X and y do not belong together. ValueError: a setting makes no sense, the washout leaves
-                nothing, or there is NaN, or an output that is always the same.
+        Returns
+        -------
+        EchoStateNetwork
+            The network itself.
+
+        Raises
+        ------
+        ShapeError
+            X and y do not belong together.
+        ValueError
+            A setting makes no sense, the washout leaves nothing, or there is NaN, or an output that is always the same.
         """
         given = self._taught(X, y)
         self._set_up(given)
@@ -96,8 +160,27 @@ class EchoStateNetwork:
     def partial_fit(self, X: Any, y: Any, reset: bool = False) -> EchoStateNetwork:
         """Go on with the next part of the same series: what is kept of all parts is of a fixed size.
 
-        The washout is of the beginning. reset: whether another series begins here.
+        The washout is of the beginning.
+
+        Parameters
+        ----------
+        X, y : array or list of array
+            Inputs and targets, as of :meth:`fit`.
+        reset : bool, optional
+            Whether another series begins here.
+
+        Returns
+        -------
+        EchoStateNetwork
+            The network itself.
+
+        Raises
+        ------
+        ShapeError
+            X and y do not belong together, or not to what came before.
         """
+        if not hasattr(self.readout or Ridge, "partial_fit"):
+            raise TypeError(f"readout: {type(self.readout).__name__} has no partial_fit: call fit, with whole series")
         given = self._taught(X, y, whole_series=False)
         if hasattr(self, "readout_"):
             self._check_fitted(given)
@@ -120,7 +203,34 @@ class EchoStateNetwork:
         return self
 
     def tune(self, X: Any, y: Any, **options: Any) -> EchoStateNetwork:
-        """Train what the reservoir is, too, by back-propagation through time: see :func:`~.tuning.tune`."""
+        """Train what the reservoir is, too, by back-propagation through time.
+
+        What Adam makes smaller is the error in cross-validation, of readouts of which each is solved for from all folds
+        but one. It starts at what :meth:`fit` has found, and keeps the best of all steps.
+
+        Parameters
+        ----------
+        X, y : array or list of array
+            Inputs and targets, as of :meth:`fit`.
+        **options
+            ``steps`` (100): how many gradients. ``lr`` (0.02): the learning rate. ``train`` (all of them): what is
+            trained, of ``"spectral_radius"``, ``"leak"``, ``"input_scaling"``, ``"bias_scaling"``,
+            ``"feedback_scaling"``, ``"weights"`` and ``"ridge"``. ``folds`` (4): into how many parts the steps are cut,
+            for cross-validation. ``clip`` (1.0): gradients of a greater norm are scaled to this one. ``on_step``:
+            called with the number of a step and the error; returns True to stop.
+
+        Returns
+        -------
+        EchoStateNetwork
+            The network itself, with the tuned reservoir, a readout fitted to its states, and ``tuning_``: ``errors``
+            (before each step and at the end), ``best`` (the step before which it was the smallest),
+            ``spectral_radius``, ``leak`` and ``ridge``.
+
+        Raises
+        ------
+        FloatingPointError
+            The error is not finite at some step: the network is as :meth:`fit` made it.
+        """
         from .tuning import tune
 
         return tune(self, X, y, **options)
@@ -130,7 +240,13 @@ class EchoStateNetwork:
         features, outputs = given.x.shape[-1], given.y.shape[-1]
         if not features and not self.feedback:
             raise ValueError("X: expected inputs, as there is no feedback: pass the series, or feedback=True")
-        readout = Ridge(self.ridge, self.intercept)
+        defaults = inspect.signature(EchoStateNetwork).parameters
+        if self.readout is None:
+            readout = Ridge(self.ridge, self.intercept)
+        elif any(getattr(self, name) != defaults[name].default for name in ("ridge", "intercept")):
+            raise ValueError("ridge, intercept: they are of the readout that is made here, and one is given")
+        else:
+            readout = copy.deepcopy(self.readout)
         heard = features + (outputs if self.feedback else 0)
         if self.reservoir is None:
             names = [p for p in inspect.signature(Reservoir).parameters if hasattr(self, p)]
@@ -180,7 +296,24 @@ class EchoStateNetwork:
     def predict(self, X: Any, state: Any = None) -> Any:
         """The outputs for other inputs, step by step, in their layout; with feedback, the outputs are fed back.
 
-        state: what to start from: None, 0; ``"fitted"``, where the training series ended, if X goes on from there.
+        Parameters
+        ----------
+        X : array or list of array
+            The inputs.
+        state : Tensor, tuple of Tensor or "fitted", optional
+            What to start from: None, 0; ``"fitted"``, where the training series ended, if X goes on from there.
+
+        Returns
+        -------
+        array or list of array
+            An output for each step.
+
+        Raises
+        ------
+        RuntimeError
+            It is not fitted yet.
+        ShapeError
+            X has not the features that it was fitted to; or ``"fitted"`` is of another number of series.
         """
         self._check_ready()
         given = self._given(X, None)
@@ -200,19 +333,35 @@ class EchoStateNetwork:
     ) -> np.ndarray:  # fmt: skip
         """Run freely: each output is the next input, or, with feedback, what is fed back.
 
-        Args:
-            steps: how many steps to run.
-            X: the inputs of these steps, of a network with feedback that has any.
-            after: a pair (X, Y), a series that is followed first, from the state 0; by default it goes on where the
-                training series ended. The first output is the one after Y's last.
-            limit: outputs that are further than so many times the targets' greatest deviation from their mean are
-                taken for divergence.
+        Parameters
+        ----------
+        steps : int
+            How many steps to run.
+        X : array, (steps, features) or (steps, batch, features), optional
+            The inputs of these steps, of a network with feedback that has any.
+        after : tuple, optional
+            A pair (X, Y), a series that is followed first, from the state 0; by default it goes on where the training
+            series ended. The first output is the one after Y's last.
+        limit : float, optional
+            Outputs that are further than so many times the targets' greatest deviation from their mean are taken for
+            divergence.
 
-        Returns:
-            The outputs, (steps, outputs), or (steps, batch, outputs). Where they diverge, only those before.
+        Returns
+        -------
+        array, (steps, outputs) or (steps, batch, outputs)
+            The outputs. Where they diverge, only those before.
 
-        Warns:
-            DivergenceWarning: says at which step.
+        Raises
+        ------
+        RuntimeError
+            It is not fitted yet.
+        ShapeError
+            There are not as many outputs as inputs, and no feedback; or X is of other sizes.
+
+        Warns
+        -----
+        DivergenceWarning
+            Says at which step.
         """
         self._check_ready()
         steps, limit = whole("steps", steps, 0), number("limit", limit, 0)
@@ -237,7 +386,20 @@ class EchoStateNetwork:
         return outputs[:, 0] if layout == "one" else outputs
 
     def score(self, X: Any, y: Any) -> float:
-        """R², the mean over the outputs: 1 - Σ (y - ŷ)² / Σ (y - ȳ)², without the washout of each series."""
+        """R², the mean over the outputs, without the washout of each series.
+
+        That is 1 - Σ (y - ŷ)² / Σ (y - ȳ)², for ŷ as :meth:`predict` gives it.
+
+        Parameters
+        ----------
+        X, y : array or list of array
+            Inputs and targets, as of :meth:`fit`.
+
+        Returns
+        -------
+        float
+            1, if all is right; 0 for what always predicts the mean.
+        """
         _, y = self._taught(X, y).samples(None, self.washout)
         _, found = self._given(X, self.predict(X), whole_series=False).samples(None, self.washout)
         return float((1 - ((y - found) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)).mean())
@@ -332,13 +494,13 @@ class EchoStateNetwork:
         """Change settings; they count from the next fit on."""
         names = self._names()
         if unknown := [name for name in settings if name not in names]:
-            raise ValueError(f"{unknown[0]}: EchoStateNetwork has no such setting; it has {', '.join(names)}")
+            raise ValueError(f"{unknown[0]}: {type(self).__name__} has no such setting; it has {', '.join(names)}")
         for name, value in settings.items():
             setattr(self, name, value)
         return self
 
     def _names(self) -> list[str]:
-        return list(inspect.signature(EchoStateNetwork).parameters)
+        return list(inspect.signature(type(self)).parameters)
 
     def __sklearn_is_fitted__(self) -> bool:
         return getattr(self, "readout_", None) is not None and self.readout_.sizes is not None
@@ -350,9 +512,9 @@ class EchoStateNetwork:
         return Tags("regressor", target, regressor_tags=RegressorTags(), input_tags=InputTags(three_d_array=True))
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(EchoStateNetwork).parameters
+        defaults = inspect.signature(type(self)).parameters
         set_ = [f"{n}={described(v)}" for n, v in self.get_params().items() if v is not defaults[n].default]
-        return f"EchoStateNetwork({', '.join(set_)})"
+        return f"{type(self).__name__}({', '.join(set_)})"
 
 
 class ClosedLoop(Cell):
@@ -390,19 +552,42 @@ def memory_capacity(
 ) -> tuple[float, np.ndarray]:  # fmt: skip
     """How much of an input that is noise can be read out of the states, linearly (Jaeger, GMD report 152, 2002).
 
+    The memory capacity is::
+
         MC = Σ_k MC_k        MC_k = the squared correlation of u_{t-k} and a readout of h_t that is fitted to it
 
     The input is uniform in [-0.8, 0.8]; the readouts are fitted to one half of the steps, and compared on the other. No
     reservoir of n units has more than n.
 
-    Args:
-        cell: a reservoir with one input.
-        delays: k = 1 ... delays; by default twice the number of units.
-        steps, washout: how long it runs, and how much of that comes before.
+    Parameters
+    ----------
+    cell : Cell
+        A reservoir with one input.
+    delays : int, optional
+        k = 1 ... delays; by default twice the number of units.
+    steps : int, optional
+        How long it runs.
+    washout : int, optional
+        How many steps come before these; at least ``delays`` do.
+    ridge : float, optional
+        Of the readouts.
+    rng : int or Generator, optional
+        For the input.
 
-    Returns:
-        MC, and the MC_k.
+    Returns
+    -------
+    total : float
+        MC.
+    of_each : array, (delays,)
+        The MC_k.
 
+    Raises
+    ------
+    ShapeError
+        ``cell`` has not one input.
+
+    Examples
+    --------
     >>> total, of_each = memory_capacity(Reservoir(1, 20, topology="ring", input_scaling=0.1, rng=0), rng=1)
     >>> 10 < total < 20, bool(of_each[0] > 0.9), bool(of_each[-1] < 0.05)
     (True, True, True)

@@ -17,16 +17,29 @@ from .module import Module, Parameter
 class Embedding(Module):
     """A table with one row for each of num_embeddings integers: (...) integers become (..., embedding_dim).
 
-    Args:
-        num_embeddings, embedding_dim: the rows and columns of ``weight``, drawn from N(0, 1), as PyTorch's is.
-        padding_idx: an integer whose row is 0 at first, and never trained: no gradient reaches it. It may count from
-            the end, as -1.
-        rng: a seed, or a Generator, for the weight.
-        dtype: of the weight.
-
     It takes integers only, 0 to num_embeddings - 1: on the CPU they are checked. The gradient of a row is the sum over
-    all places where it was taken.
+    all places where it was taken. ``weight`` is (num_embeddings, embedding_dim), drawn from N(0, 1), as PyTorch's is.
 
+    Parameters
+    ----------
+    num_embeddings : int
+        The number of rows.
+    embedding_dim : int
+        The number of columns.
+    padding_idx : int, optional
+        An integer whose row is 0 at first, and never trained: no gradient reaches it. It may count from the end, as -1.
+    rng : int or Generator, optional
+        For the weight.
+    dtype : dtype, optional
+        Of the weight.
+
+    Raises
+    ------
+    ValueError
+        ``padding_idx`` is none of the embeddings.
+
+    Examples
+    --------
     >>> words = Embedding(10, 3, padding_idx=0, rng=0)
     >>> words(np.array([[1, 2], [7, 0]])).shape
     (2, 2, 3)
@@ -47,6 +60,25 @@ class Embedding(Module):
         self.weight = Parameter(weight)
 
     def forward(self, indices: Any) -> Any:
+        """The rows of the integers.
+
+        Parameters
+        ----------
+        indices : array of int, (...)
+            From 0 to num_embeddings - 1.
+
+        Returns
+        -------
+        Tensor, (..., embedding_dim)
+            Their rows.
+
+        Raises
+        ------
+        TypeError
+            They are no integers.
+        IndexError
+            There is no such row (on a GPU, this is not checked).
+        """
         check_kind("Embedding: indices", indices)
         array = bare(indices)
         if array.dtype.kind not in "iu":
@@ -60,5 +92,6 @@ class Embedding(Module):
         return where((array == self.padding_idx)[..., None], self.weight.detach()[self.padding_idx], rows)
 
     def extra_repr(self) -> str:
+        """Its sizes."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

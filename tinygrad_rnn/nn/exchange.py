@@ -15,11 +15,11 @@ GRU's       r, z, n                 z, r, h                         z, r, h
 ==========  ======================  ==============================  =============================
 
 Where Keras has one bias, ours has two, which are added: it becomes ``bias_ih``, and ``bias_hh`` is 0. The peepholes of
-an :class:`LSTMVariantCell`, ``peepholes.i``, ``.f`` and ``.o``, are ONNX's ``P`` (D, 3·H), in the order i, o, f; Keras
-has none. The z of Keras, ONNX and PyTorch keeps the state. That of a GRU whose ``update_gate`` ``"overwrites"`` does
-not: ``overwrites`` in its state dict says so, and what goes out has z's weights negated, which is exact. It takes no
-state dict without that entry: load one into a GRU that keeps, or make a cell of the other kind by
-:meth:`GRUCell.with_update_gate`.
+an :class:`~tinygrad_rnn.nn.LSTMVariantCell`, ``peepholes.i``, ``.f`` and ``.o``, are ONNX's ``P`` (D, 3·H), in the
+order i, o, f; Keras has none. The z of Keras, ONNX and PyTorch keeps the state. That of a GRU whose ``update_gate``
+``"overwrites"`` does not: ``overwrites`` in its state dict says so, and what goes out has z's weights negated, which is
+exact. It takes no state dict without that entry: load one into a GRU that keeps, or make a cell of the other kind by
+:meth:`~tinygrad_rnn.nn.GRUCell.with_update_gate`.
 
 Of the other layers of Keras, a Dense is a Linear (``kernel`` is the weight, transposed), an Embedding ours
 (``embeddings``), and a LayerNormalization a LayerNorm (``gamma`` and ``beta`` are weight and bias).
@@ -60,8 +60,28 @@ def from_torch(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Names and layouts are ours already: ``load_state_dict`` takes PyTorch's own, too.
 
-    Raises:
-        ValueError: NumPy has no such dtype, as of bfloat16; names all of them.
+    Parameters
+    ----------
+    state : mapping of str to tensor
+        The ``state_dict``: tensors of PyTorch's, or arrays.
+
+    Returns
+    -------
+    dict of str to array
+        The arrays, under the same names.
+
+    Raises
+    ------
+    ValueError
+        NumPy has no such dtype, as of bfloat16; names all of them.
+    TypeError
+        ``state`` is no dict.
+
+    Examples
+    --------
+    >>> theirs = {"weight": np.ones((2, 3)), "bias": np.zeros(2)}  # such as torch.nn.Linear(3, 2).state_dict()
+    >>> {name: array.shape for name, array in from_torch(theirs).items()}
+    {'weight': (2, 3), 'bias': (2,)}
     """
     arrays, wrong = {}, []
     for name, x in _dict("state", state).items():
@@ -78,19 +98,34 @@ def from_keras(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The weights of a Keras layer, under our names, in our layout.
 
-    Args:
-        kind: the layer's class in Keras: ``"SimpleRNN"``, ``"LSTM"``, ``"GRU"``; ``"Dense"``, ``"Embedding"`` or
-            ``"LayerNormalization"``.
-        weights: what its ``get_weights()`` returns, in that order; or the same arrays by Keras' names.
-        layer: the number of the layer to be, in a recurrent network of ours (``weight_ih_l0``); None: it is a cell
-            (``weight_ih``).
-        reverse: whether it is the backward one of a bidirectional layer (``weight_ih_l0_reverse``).
-        bidirectional: whether the weights are those of a Bidirectional around the layer: the forward one's, and then
-            the backward one's; by names, these are ``forward_layer/kernel`` and so on.
+    Parameters
+    ----------
+    kind : str
+        The layer's class in Keras: ``"SimpleRNN"``, ``"LSTM"``, ``"GRU"``; ``"Dense"``, ``"Embedding"`` or
+        ``"LayerNormalization"``.
+    weights : sequence of array or mapping of str to array
+        What its ``get_weights()`` returns, in that order; or the same arrays by Keras' names.
+    layer : int, optional
+        The number of the layer to be, in a recurrent network of ours (``weight_ih_l0``); None: it is a cell
+        (``weight_ih``).
+    reverse : bool, optional
+        Whether it is the backward one of a bidirectional layer (``weight_ih_l0_reverse``).
+    bidirectional : bool, optional
+        Whether the weights are those of a Bidirectional around the layer: the forward one's, and then the backward
+        one's; by names, these are ``forward_layer/kernel`` and so on.
 
-    Raises:
-        ValueError: names or shapes that do not fit together; lists all of them.
+    Returns
+    -------
+    dict of str to array
+        The weights, for ``load_state_dict``.
 
+    Raises
+    ------
+    ValueError
+        Names or shapes do not fit together; lists all of them. Or there is no such ``kind``, or no such place for it.
+
+    Examples
+    --------
     >>> ours = from_keras("SimpleRNN", {"kernel": np.ones((15, 16)), "recurrent_kernel": np.ones((16, 16))})
     >>> {name: array.shape for name, array in ours.items()}
     {'weight_ih': (16, 15), 'weight_hh': (16, 16)}
@@ -121,14 +156,42 @@ def to_keras(
     kind: str, state: Mapping[str, Any], layer: int | None = None, reverse: bool = False, reset_after: bool = True,
     bidirectional: bool = False,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """The weights of a layer or a cell of ours as those of a Keras layer, by its names, in the order of its
-    ``set_weights(list(weights.values()))``.
+    """The weights of a layer or a cell of ours as those of a Keras layer, by its names.
 
-    Args:
-        kind, layer, reverse, bidirectional: as of :func:`from_keras`.
-        state: the ``state_dict``; that of a recurrent network may have other layers, too. If it is of a GRU that
-            ``overwrites``, z's weights are negated.
-        reset_after: of a GRU; Keras has two biases only with it. One bias is the sum of ours.
+    They are in the order of its ``set_weights(list(weights.values()))``.
+
+    Parameters
+    ----------
+    kind : str
+        The layer's class in Keras, as of :func:`~tinygrad_rnn.nn.from_keras`.
+    state : mapping of str to array
+        The ``state_dict``; that of a recurrent network may have other layers, too. If it is of a GRU that
+        ``overwrites``, z's weights are negated.
+    layer : int, optional
+        The number of the layer in the network; None: it is a cell.
+    reverse : bool, optional
+        Whether it is the layer's backward direction.
+    reset_after : bool, optional
+        Of a GRU; Keras has two biases only with it. One bias is the sum of ours.
+    bidirectional : bool, optional
+        Whether both directions are wanted, as of a Bidirectional.
+
+    Returns
+    -------
+    dict of str to array
+        The weights, by Keras' names.
+
+    Raises
+    ------
+    ValueError
+        Names or shapes do not fit together; lists all of them. Or there is no such ``kind``, or no such place for it.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> weights = to_keras("LSTM", nn.LSTM(3, 4, rng=0).state_dict(), layer=0)
+    >>> {name: array.shape for name, array in weights.items()}
+    {'kernel': (3, 16), 'recurrent_kernel': (4, 16), 'bias': (16,)}
     """
     _known(kind, [*KERAS_GATES, *OTHERS])
     _placed(kind, layer, reverse, bidirectional)
@@ -153,15 +216,32 @@ def to_keras(
 def from_onnx(kind: str, weights: Mapping[str, Any], layer: int | None = 0) -> dict[str, np.ndarray]:
     """The initialisers of an ONNX node, under our names, in our layout.
 
-    Args:
-        kind: the operator: ``"RNN"``, ``"LSTM"`` or ``"GRU"``.
-        weights: ``"W"``, ``"R"`` and, if there is one, ``"B"``; of an LSTM also ``"P"``: it becomes the peepholes of a
-            cell, ``LSTMVariantCell(inputs, units, peepholes=True)``, as our layers of LSTM have none.
-        layer: the number of the layer to be (``weight_ih_l0``, and ``weight_ih_l0_reverse`` of two directions); None:
-            it is a cell.
+    Parameters
+    ----------
+    kind : {"RNN", "LSTM", "GRU"}
+        The operator.
+    weights : mapping of str to array
+        ``"W"``, ``"R"`` and, if there is one, ``"B"``; of an LSTM also ``"P"``: it becomes the peepholes of a cell,
+        ``LSTMVariantCell(inputs, units, peepholes=True)``, as our layers of LSTM have none.
+    layer : int or None, optional
+        The number of the layer to be (``weight_ih_l0``, and ``weight_ih_l0_reverse`` of two directions); None: it is a
+        cell.
 
-    Raises:
-        ValueError: names or shapes that do not fit together; lists all of them.
+    Returns
+    -------
+    dict of str to array
+        The weights, for ``load_state_dict``.
+
+    Raises
+    ------
+    ValueError
+        Names or shapes do not fit together; lists all of them. Or there is no such ``kind``.
+
+    Examples
+    --------
+    >>> ours = from_onnx("GRU", {"W": np.ones((1, 12, 3)), "R": np.ones((1, 12, 4))})
+    >>> {name: array.shape for name, array in ours.items()}
+    {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
     """
     _known(kind, ONNX_GATES)
     arrays = _arrays("weights", weights)
@@ -193,10 +273,32 @@ def to_onnx(kind: str, state: Mapping[str, Any], layer: int | None = 0) -> dict[
     The node has two directions, if the layer has. Its attributes are not weights: hidden_size, direction and, of a GRU,
     linear_before_reset, which is our reset_after.
 
-    Args:
-        kind, layer: as of :func:`from_onnx`.
-        state: the ``state_dict``; it may have other layers, too. If it is of a GRU that ``overwrites``, z's weights are
-            negated.
+    Parameters
+    ----------
+    kind : {"RNN", "LSTM", "GRU"}
+        The operator.
+    state : mapping of str to array
+        The ``state_dict``; it may have other layers, too. If it is of a GRU that ``overwrites``, z's weights are
+        negated.
+    layer : int or None, optional
+        The number of the layer in the network; None: it is a cell.
+
+    Returns
+    -------
+    dict of str to array
+        The node's initialisers.
+
+    Raises
+    ------
+    ValueError
+        Names or shapes do not fit together; lists all of them. Or there is no such ``kind``.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> node = to_onnx("GRU", nn.GRU(3, 4, bidirectional=True, rng=0).state_dict())
+    >>> {name: array.shape for name, array in node.items()}
+    {'W': (2, 12, 3), 'R': (2, 12, 4), 'B': (2, 24)}
     """
     _known(kind, ONNX_GATES)
     arrays = _arrays("state", state)

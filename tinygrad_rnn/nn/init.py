@@ -18,6 +18,24 @@ from ..errors import described
 def uniform(shape: tuple, bound: float, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
     """Numbers between -bound and bound.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+    bound : float
+        The greatest absolute value.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The numbers.
+
+    Examples
+    --------
     >>> uniform((2, 2), 0.5, rng=0)
     array([[ 0.13696168, -0.23021328],
            [-0.4590265 , -0.48347238]], dtype=float32)
@@ -28,6 +46,24 @@ def uniform(shape: tuple, bound: float, rng: Any = None, dtype: Any = np.float32
 def normal(shape: tuple, std: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
     """Normally distributed numbers around 0.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+    std : float, optional
+        Their standard deviation.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The numbers.
+
+    Examples
+    --------
     >>> normal((3,), rng=0)
     array([ 0.12573022, -0.13210486,  0.64042264], dtype=float32)
     """
@@ -39,6 +75,24 @@ def orthogonal(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any = np
 
     It is drawn evenly from all of them: the QR decomposition of a normal matrix, the signs of R's diagonal taken out.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        (rows, columns).
+    gain : float, optional
+        The size of each singular value.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The matrix.
+
+    Examples
+    --------
     >>> w = orthogonal((2, 3), rng=0, dtype=np.float64)
     >>> np.allclose(w @ w.T, np.eye(2))
     True
@@ -50,8 +104,24 @@ def orthogonal(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any = np
 
 
 def identity(shape: tuple, gain: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
-    """gain on the diagonal, 0 elsewhere.
+    """A matrix with gain on the diagonal, and 0 elsewhere.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        (rows, columns).
+    gain : float, optional
+        What is on the diagonal.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The matrix.
+
+    Examples
+    --------
     >>> identity((2, 2))
     array([[1., 0.],
            [0., 1.]], dtype=float32)
@@ -65,9 +135,32 @@ def identity(shape: tuple, gain: float = 1.0, dtype: Any = np.float32) -> np.nda
 def xavier_uniform(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
     """Numbers of the variance 2 gain² / (fan_in + fan_out), evenly drawn (Glorot and Bengio, 2010).
 
-    For a weight (out, in, ...): a unit has fan_in = in · ... inputs, an input goes to fan_out = out · ... units. Of
-    the weights of several gates in one matrix, make one part a gate, as each is a matrix of its own.
+    For a weight (out, in, ...): a unit has fan_in = in · ... inputs, an input goes to fan_out = out · ... units. Of the
+    weights of several gates in one matrix, make one part a gate, as each is a matrix of its own.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the weight, (out, in, ...).
+    gain : float, optional
+        What all are multiplied with.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Raises
+    ------
+    ValueError
+        The shape has less than two axes, or no connections.
+
+    Examples
+    --------
     >>> float(abs(xavier_uniform((3, 3), rng=0)).max()) <= 1
     True
     """
@@ -76,7 +169,37 @@ def xavier_uniform(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any 
 
 
 def xavier_normal(shape: tuple, gain: float = 1.0, rng: Any = None, dtype: Any = np.float32) -> np.ndarray:
-    """As :func:`xavier_uniform`, but normally distributed."""
+    """Numbers of the variance 2 gain² / (fan_in + fan_out), normally distributed.
+
+    As :func:`~tinygrad_rnn.nn.init.xavier_uniform` otherwise.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the weight, (out, in, ...).
+    gain : float, optional
+        What all are multiplied with.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Raises
+    ------
+    ValueError
+        The shape has less than two axes, or no connections.
+
+    Examples
+    --------
+    >>> w = xavier_normal((400, 600), rng=0)
+    >>> bool(abs(w.var() - 2 / (400 + 600)) < 1e-4)
+    True
+    """
     fan_in, fan_out = _fans(shape)
     return normal(shape, gain * (2 / (fan_in + fan_out)) ** 0.5, rng, dtype)
 
@@ -86,9 +209,33 @@ def kaiming_uniform(
 ) -> np.ndarray:
     """Numbers of the variance gain² / fan, evenly drawn; the gain of relu is √2 (He et al., 2015).
 
-    mode: ``"fan_in"`` keeps the size of what goes forward, ``"fan_out"`` of the gradients that come back; see
-    :func:`xavier_uniform`.
+    For fan_in and fan_out see :func:`~tinygrad_rnn.nn.init.xavier_uniform`.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the weight, (out, in, ...).
+    gain : float, optional
+        What all are multiplied with.
+    mode : {"fan_in", "fan_out"}, optional
+        ``"fan_in"`` keeps the size of what goes forward, ``"fan_out"`` of the gradients that come back.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Raises
+    ------
+    ValueError
+        The shape has less than two axes, or no connections; or ``mode`` is neither of the two.
+
+    Examples
+    --------
     >>> float(abs(kaiming_uniform((100, 6), rng=0)).max()) <= 1
     True
     """
@@ -98,7 +245,39 @@ def kaiming_uniform(
 def kaiming_normal(
     shape: tuple, gain: float = 2**0.5, mode: str = "fan_in", rng: Any = None, dtype: Any = np.float32
 ) -> np.ndarray:
-    """As :func:`kaiming_uniform`, but normally distributed."""
+    """Numbers of the variance gain² / fan, normally distributed; the gain of relu is √2 (He et al., 2015).
+
+    For fan_in and fan_out see :func:`~tinygrad_rnn.nn.init.xavier_uniform`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the weight, (out, in, ...).
+    gain : float, optional
+        What all are multiplied with.
+    mode : {"fan_in", "fan_out"}, optional
+        ``"fan_in"`` keeps the size of what goes forward, ``"fan_out"`` of the gradients that come back.
+    rng : int or Generator, optional
+        A seed, or what to draw from; None: numbers that nobody can repeat.
+    dtype : dtype, optional
+        Of the array.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Raises
+    ------
+    ValueError
+        The shape has less than two axes, or no connections; or ``mode`` is neither of the two.
+
+    Examples
+    --------
+    >>> w = kaiming_normal((400, 600), rng=0)
+    >>> bool(abs(w.var() - 2 / 600) < 1e-4)
+    True
+    """
     return normal(shape, gain * (1 / _fan(shape, mode)) ** 0.5, rng, dtype)
 
 
@@ -123,11 +302,27 @@ def with_spectral_radius(weight: np.ndarray, radius: float) -> np.ndarray:
 
     That is what decides whether a state grows or fades when it is multiplied by the matrix at every step.
 
-    Raises:
-        ValueError: all eigenvalues are 0, so that no factor helps: of a matrix of zeros, or one whose connections have
-            no cycle, as few of them may not (each state is forgotten after some steps); in any basis, as far as can be
-            told: an error of ε in such a matrix makes eigenvalues of the size of ε^(1/n), which mean nothing.
+    Parameters
+    ----------
+    weight : array, (n, n)
+        A square matrix, on the CPU.
+    radius : float
+        The spectral radius that it shall have, not below 0.
 
+    Returns
+    -------
+    array
+        The matrix, in the same dtype.
+
+    Raises
+    ------
+    ValueError
+        All eigenvalues are 0, so that no factor helps: of a matrix of zeros, or one whose connections have no cycle, as
+        few of them may not (each state is forgotten after some steps); in any basis, as far as can be told: an error of
+        ε in such a matrix makes eigenvalues of the size of ε^(1/n), which mean nothing.
+
+    Examples
+    --------
     >>> w = with_spectral_radius(np.array([[0.0, 4.0], [1.0, 0.0]]), 0.5)
     >>> w
     array([[0.  , 1.  ],
@@ -160,6 +355,25 @@ def _nilpotent(w: np.ndarray, radius: float, eps: float) -> bool:
 def with_spectral_norm(weight: np.ndarray, norm: float) -> np.ndarray:
     """A matrix, scaled so that its largest singular value is norm: no vector grows by more than that.
 
+    Parameters
+    ----------
+    weight : array, (rows, columns)
+        A matrix, on the CPU.
+    norm : float
+        The greatest singular value that it shall have, not below 0.
+
+    Returns
+    -------
+    array
+        The matrix, in the same dtype.
+
+    Raises
+    ------
+    ValueError
+        It is a matrix of zeros, so that no factor helps.
+
+    Examples
+    --------
     >>> with_spectral_norm(np.array([[0.0, 4.0], [1.0, 0.0]]), 0.5)
     array([[0.   , 0.5  ],
            [0.125, 0.   ]])

@@ -1,7 +1,7 @@
 """Layers of cells: any cells, stacked, in one direction or both.
 
-A layer is a :func:`scan`; here is only what lies between the scans. Nothing remembers a state: it is returned, and who
-wants to go on from it hands it back. PyTorch's networks, by its names, are in ``networks.py``.
+A layer is a :func:`~tinygrad_rnn.nn.scan`; here is only what lies between the scans. Nothing remembers a state: it is
+returned, and who wants to go on from it hands it back. PyTorch's networks, by its names, are in ``networks.py``.
 """
 
 from __future__ import annotations
@@ -31,23 +31,43 @@ from .wrappers import Wrapper, innermost, within
 class Recurrent(Module):
     """Layers of any cells: each layer runs over the outputs of the one below.
 
-    Args:
-        cells: a cell, or a list of them, the lowest first: of any kinds and sizes that fit.
-        bidirectional: the cells that run from the end to the beginning, one for each layer: their outputs are joined
-            behind those of the others, on the last axis. A padded sequence starts at its own end.
-        residual: True: each layer but the first adds its input to its output. ``"dense"``: a layer gets the outputs of
-            all layers below, and x, joined.
-        batch_first: whether x and the output (with them mask, reset, and the states of all steps) are (batch, time,
-            ...) instead of (time, batch, ...). States are (batch, ...) in any case.
-        dropout: how much of the input of each layer but the first is dropped (:class:`Dropout`), while it is trained.
-        learned_state: whether the states to start from are parameters (:class:`LearnedState`), and not zeros. Wrappers
-            are copied for it, as it stands within them: those of the network are in its ``layers``.
-        rng: a seed, or a Generator, for the dropout.
-        checkpoint: whether of each layer's tape only the states between segments are kept, and the rest is computed
-            again on the way back: see :func:`~tinygrad_rnn.bptt.checkpointed`. True: segments of √time steps; a number:
-            of so many.
-        compiled: as of :func:`scan`.
+    Parameters
+    ----------
+    cells : Cell or list of Cell
+        A cell, or several, the lowest first: of any kinds and sizes that fit.
+    bidirectional : Cell or list of Cell, optional
+        The cells that run from the end to the beginning, one for each layer: their outputs are joined behind those of
+        the others, on the last axis. A padded sequence starts at its own end.
+    residual : bool or "dense", optional
+        True: each layer but the first adds its input to its output. ``"dense"``: a layer gets the outputs of all layers
+        below, and x, joined.
+    batch_first : bool, optional
+        Whether x and the output (with them mask, reset, and the states of all steps) are (batch, time, ...) instead of
+        (time, batch, ...). States are (batch, ...) in any case.
+    dropout : float, optional
+        How much of the input of each layer but the first is dropped (:class:`~tinygrad_rnn.nn.Dropout`), while it is
+        trained.
+    learned_state : bool, optional
+        Whether the states to start from are parameters (:class:`~tinygrad_rnn.nn.LearnedState`), and not zeros.
+        Wrappers are copied for it, as it stands within them: those of the network are in its ``layers``.
+    rng : int or Generator, optional
+        For the dropout.
+    checkpoint : bool or int, optional
+        Whether of each layer's tape only the states between segments are kept, and the rest is computed again on the
+        way back: see :func:`~tinygrad_rnn.bptt.checkpointed`. True: segments of √time steps; a number: of so many.
+    compiled : bool or "auto", optional
+        As of :func:`~tinygrad_rnn.nn.scan`.
 
+    Raises
+    ------
+    ValueError
+        The cells do not fit together: of other sizes, or not as many in both directions; or ``residual`` is none of
+        these.
+    TypeError
+        There is something else than cells among them.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> model = Recurrent([nn.LSTMCell(3, 8, rng=0), nn.GRUCell(16, 5, rng=1)],
     ...                   bidirectional=[nn.LSTMCell(3, 8, rng=2), nn.GRUCell(16, 5, rng=3)])
@@ -106,13 +126,37 @@ class Recurrent(Module):
     ) -> tuple:  # fmt: skip
         """The outputs of the last layer, and the last state of each.
 
-        Args:
-            x: (time, batch, features), or (time, features).
-            state: what the layers start from: a list of states, or of pairs of states (forward, backward), one for each
-                layer, as they are returned. None: what the cells say.
-            lengths, mask, reset: as in :func:`scan`.
-            states: whether to return, too, all states of each layer: in the same list, with an axis of time.
-            pad_value: the number that the outputs hold where a sequence has no input.
+        Parameters
+        ----------
+        x : array or Tensor, (time, batch, features) or (time, features)
+            The inputs.
+        state : list, optional
+            What the layers start from: a list of states, or of pairs of states (forward, backward), one for each layer,
+            as they are returned. None: what the cells say.
+        lengths, mask, reset : array, optional
+            As of :func:`~tinygrad_rnn.nn.scan`.
+        states : bool, optional
+            Whether to return, too, all states of each layer.
+        pad_value : float, optional
+            The number that the outputs hold where a sequence has no input.
+
+        Returns
+        -------
+        output : Tensor, (time, batch, features)
+            The outputs of the last layer.
+        state : list
+            The last state of each layer, or a pair of them.
+        states : list
+            If asked for: all states of each layer, in the same list, with an axis of time.
+
+        Raises
+        ------
+        StateError
+            ``state`` is not a list of as many states as there are layers.
+        ValueError
+            ``lengths``, ``mask`` or ``reset`` do not fit to x.
+        TypeError
+            x is no array, or has no axis of time.
         """
         batched = self._checked(x).ndim > 2
         if not batched and not (lengths is None and mask is None and reset is None):
@@ -138,6 +182,7 @@ class Recurrent(Module):
 
     @property
     def bidirectional(self) -> bool:
+        """Whether each layer has a second cell, which runs backward."""
         return len(self.layers[0]) > 1
 
     def carried(self, state: Any, step: int | None = None, batched: bool = True) -> Any:
@@ -146,10 +191,20 @@ class Recurrent(Module):
         The forward directions go on from there. The backward ones, which come from the other side, begin anew: from
         what their cells start from.
 
-        Args:
-            step: where the next window begins earlier: state is that of all steps (``states=True``), and this the last
-                step before.
-            batched: whether x has an axis of sequences.
+        Parameters
+        ----------
+        state : list or Tensor or tuple of Tensor
+            What was returned for the window before.
+        step : int, optional
+            Where the next window begins earlier: state is that of all steps (``states=True``), and this the last step
+            before.
+        batched : bool, optional
+            Whether x has an axis of sequences.
+
+        Returns
+        -------
+        list or Tensor or tuple of Tensor
+            The state to start from, laid out as it was.
         """
         if step is not None:
             time = self.time_of_states + (self.batch_first and batched)
@@ -207,6 +262,7 @@ class Recurrent(Module):
         return [(None, None) if s is None else s for s in state]
 
     def extra_repr(self) -> str:
+        """Its settings."""
         said = {"residual": self.residual, "batch_first": self.batch_first, "checkpoint": self.checkpoint}
         return ", ".join(f"{name}={value!r}" for name, value in said.items() if value)
 
@@ -214,9 +270,21 @@ class Recurrent(Module):
 class LearnedState(Wrapper):
     """A cell whose first state is learned: a parameter for each tensor of the state, the same for every sequence.
 
-    They are at first what the cell itself would start from: zeros, as a rule. A wrapper that remembers something
-    itself, such as masks, belongs around it, not in it.
+    They are at first what the cell itself would start from: zeros, as a rule; ``first`` holds them, nested as the state
+    is. A wrapper that remembers something itself, such as masks, belongs around it, not in it.
 
+    Parameters
+    ----------
+    cell : Cell
+        Any cell that says its ``input_size``.
+
+    Raises
+    ------
+    ValueError
+        The cell does not say its ``input_size``, or remembers more than the cell that it wraps.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell = LearnedState(nn.LSTMCell(3, 4, rng=0))
     >>> [p.shape for p in cell.first]
@@ -238,6 +306,7 @@ class LearnedState(Wrapper):
         self.state_size, self.state_names = cell.state_size, cell.state_names
 
     def initial_state(self, x: Any) -> Any:
+        """What was learned, for each sequence of x."""
         return trees.map(lambda p: broadcast_to(p, (*x.shape[:-1], *p.shape)), self.first)
 
 

@@ -20,15 +20,22 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 class Linear(Module):
     """y = x · Wᵀ + b, on the last axis of x.
 
-    Args:
-        in_features, out_features: the sizes of x and y on their last axis.
-        bias: whether there is a b.
-        rng: a seed, or a Generator, for the weights: uniform within ±1/√in_features, as PyTorch's are.
-        dtype: of the weights.
-
     ``weight`` is (out_features, in_features), ``bias`` (out_features,): PyTorch's layout. x is of the weights' dtype:
     nothing is converted silently.
 
+    Parameters
+    ----------
+    in_features, out_features : int
+        The sizes of x and y on their last axis.
+    bias : bool, optional
+        Whether there is a b.
+    rng : int or Generator, optional
+        For the weights: uniform within ±1/√in_features, as PyTorch's are.
+    dtype : dtype, optional
+        Of the weights.
+
+    Examples
+    --------
     >>> layer = Linear(3, 2, rng=0)
     >>> layer(np.ones((5, 3), np.float32)).shape
     (5, 2)
@@ -45,9 +52,11 @@ class Linear(Module):
         self.bias = Parameter(uniform((out_features,), bound, rng, dtype)) if bias else None
 
     def forward(self, x: Any) -> Any:
+        """y, (..., out_features), of x, (..., in_features)."""
         check_kind("Linear: x", x, self.weight.dtype)
         check_features("Linear: x", x, self.in_features, "its last axis", x)
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
+        """Its sizes."""
         return f"{self.in_features}, {self.out_features}" + (", bias=False" if self.bias is None else "")

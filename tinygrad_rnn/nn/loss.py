@@ -2,9 +2,10 @@
 
 All of them take the same last arguments. ``reduction`` says what becomes of the losses of the elements: their
 ``"mean"``, their ``"sum"``, or ``"none"``: they are returned as they are. Of padded sequences, time first, ``lengths``
-or ``mask`` say what counts, as they do for :func:`scan`: what does not has the loss 0 and a gradient of exactly 0,
-whatever is there (even NaN), and a mean is one of the rest alone; 0, if nothing is left. A mask has the first axes of
-the losses: (time, batch), or (batch,) where there is no time. Predictions are arrays or tensors; targets may be lists.
+or ``mask`` say what counts, as they do for :func:`~tinygrad_rnn.nn.scan`: what does not has the loss 0 and a gradient
+of exactly 0, whatever is there (even NaN), and a mean is one of the rest alone; 0, if nothing is left. A mask has the
+first axes of the losses: (time, batch), or (batch,) where there is no time. Predictions are arrays or tensors; targets
+may be lists.
 """
 
 from __future__ import annotations
@@ -26,14 +27,38 @@ def cross_entropy(
 ) -> Any:  # fmt: skip
     """-log(softmax(logits)[target]), safe for logits of any size.
 
-    Args:
-        logits: (..., classes).
-        targets: the right classes, integers from 0, of the shape of logits without its last axis. On the CPU they
-            are checked to be in range.
-        ignore_index: a target that does not count, as if masked.
-        label_smoothing: from 0 to 1: the share of a target that is spread evenly over all classes (Szegedy et al.,
-            2016).
+    What does not count has the loss 0 and a gradient of exactly 0, whatever is there, even NaN.
 
+    Parameters
+    ----------
+    logits : array or Tensor, (..., classes)
+        The logits.
+    targets : array or list of int, (...)
+        The right classes, from 0. On the CPU they are checked to be in range.
+    ignore_index : int, optional
+        A target that does not count, as if masked.
+    label_smoothing : float, optional
+        From 0 to 1: the share of a target that is spread evenly over all classes (Szegedy et al., 2016).
+    lengths : array of int, (batch,), optional
+        How many steps of each sequence count, where they are padded, time first.
+    mask : array of bool, optional
+        What counts, instead: it has the first axes of the losses, (time, batch) or (batch,).
+    reduction : {"mean", "sum", "none"}, optional
+        What becomes of the elements' losses; ``"mean"`` is that of what counts, 0 if nothing does.
+
+    Returns
+    -------
+    Tensor or array
+        The loss: a number, or one for each target.
+
+    Raises
+    ------
+    ValueError
+        The targets are not integers, one for each row of logits, or no such classes; or another argument makes no
+        sense.
+
+    Examples
+    --------
     >>> float(cross_entropy(np.array([[0.0, 0.0], [1000.0, 0.0]]), np.array([0, 0])))  # log(2) / 2
     0.34657359027997264
     """
@@ -63,10 +88,33 @@ def binary_cross_entropy_with_logits(
 ) -> Any:
     """-t · log(σ(x)) - (1 - t) · log(1 - σ(x)) of logits x and targets t, safe for logits of any size.
 
-    Args:
-        logits: of any shape.
-        targets: of the same shape: probabilities from 0 to 1 (which is checked on the CPU), or booleans.
+    What does not count has the loss 0 and a gradient of exactly 0, whatever is there, even NaN.
 
+    Parameters
+    ----------
+    logits : array or Tensor
+        x, of any shape.
+    targets : array, Tensor or list
+        t, of the same shape: probabilities from 0 to 1 (which is checked on the CPU), or booleans.
+    lengths : array of int, (batch,), optional
+        How many steps of each sequence count, where they are padded, time first.
+    mask : array of bool, optional
+        What counts, instead: it has the first axes of the losses, (time, batch) or (batch,).
+    reduction : {"mean", "sum", "none"}, optional
+        What becomes of the elements' losses; ``"mean"`` is that of what counts, 0 if nothing does.
+
+    Returns
+    -------
+    Tensor or array
+        The loss: a number, or one for each element.
+
+    Raises
+    ------
+    ValueError
+        The targets are of another shape, or not from 0 to 1.
+
+    Examples
+    --------
     >>> float(binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([True, True])))  # log(2) / 2
     0.34657359027997264
     """
@@ -83,8 +131,35 @@ def binary_cross_entropy_with_logits(
 
 
 def mse(prediction: Any, target: Any, *, lengths: Any = None, mask: Any = None, reduction: str = "mean") -> Any:
-    """(prediction - target)², which must be of one shape and dtype: nothing is broadcast.
+    """The squared error, (prediction - target)².
 
+    What does not count has the loss 0 and a gradient of exactly 0, whatever is there, even NaN.
+
+    Parameters
+    ----------
+    prediction, target : array or Tensor
+        Of one shape and dtype: nothing is broadcast. The target may be a list.
+    lengths : array of int, (batch,), optional
+        How many steps of each sequence count, where they are padded, time first.
+    mask : array of bool, optional
+        What counts, instead: it has the first axes of the losses, (time, batch) or (batch,).
+    reduction : {"mean", "sum", "none"}, optional
+        What becomes of the elements' losses; ``"mean"`` is that of what counts, 0 if nothing does.
+
+    Returns
+    -------
+    Tensor or array
+        The loss: a number, or one for each element.
+
+    Raises
+    ------
+    ValueError
+        They are of different shapes.
+    TypeError
+        They are of different dtypes.
+
+    Examples
+    --------
     >>> float(mse(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
@@ -97,10 +172,40 @@ def huber(
 ) -> Any:
     """Half the square of d = prediction - target, up to delta; a straight line from there on (Huber, 1964).
 
+    The loss of an element is::
+
         d² / 2 where -delta < d < delta        delta · (|d| - delta / 2) elsewhere
 
-    So no outlier has a gradient of more than delta.
+    So no outlier has a gradient of more than delta. What does not count has the loss 0 and a gradient of exactly 0,
+    whatever is there, even NaN.
 
+    Parameters
+    ----------
+    prediction, target : array or Tensor
+        Of one shape and dtype: nothing is broadcast. The target may be a list.
+    delta : float, optional
+        Where the line begins, above 0.
+    lengths : array of int, (batch,), optional
+        How many steps of each sequence count, where they are padded, time first.
+    mask : array of bool, optional
+        What counts, instead: it has the first axes of the losses, (time, batch) or (batch,).
+    reduction : {"mean", "sum", "none"}, optional
+        What becomes of the elements' losses; ``"mean"`` is that of what counts, 0 if nothing does.
+
+    Returns
+    -------
+    Tensor or array
+        The loss: a number, or one for each element.
+
+    Raises
+    ------
+    ValueError
+        They are of different shapes, or ``delta`` is not above 0.
+    TypeError
+        They are of different dtypes.
+
+    Examples
+    --------
     >>> float(huber(np.array([1.0, 9.0]), np.array([0.0, 0.0]), reduction="sum"))  # 1/2 + 8.5
     9.0
     """
@@ -118,6 +223,27 @@ def masked_mean(values: Any, *, lengths: Any = None, mask: Any = None) -> Any:
     The rest gets a gradient of exactly 0. (But if NaN went into the values, the rules of what came before can make NaN
     of that. The losses that take a mask themselves see to it.)
 
+    Parameters
+    ----------
+    values : array or Tensor
+        The losses, with time first.
+    lengths : array of int, (batch,), optional
+        How many steps of each sequence count, where they are padded, time first.
+    mask : array of bool, optional
+        What counts, instead: it has the first axes of the values, (time, batch) or (batch,).
+
+    Returns
+    -------
+    Tensor or array
+        The mean; 0, if nothing counts.
+
+    Raises
+    ------
+    ValueError
+        ``lengths`` or ``mask`` do not fit to the values, or both are given.
+
+    Examples
+    --------
     >>> float(masked_mean(np.array([[1.0, 2.0], [5.0, np.nan]]), lengths=np.array([2, 1])))
     2.6666666666666665
     """

@@ -1,6 +1,6 @@
 """The family of LSTM: what can be left out of it or put into it, what it was at first, and its smallest relative.
 
-The cell that most people mean, with PyTorch's weights, is :class:`LSTMCell`, in ``cells.py``.
+The cell that most people mean, with PyTorch's weights, is :class:`~tinygrad_rnn.nn.LSTMCell`, in ``cells.py``.
 """
 
 from __future__ import annotations
@@ -22,22 +22,49 @@ from .module import Parameter
 class LSTMVariantCell(LSTMCell):
     """LSTM with other gates, connections and activations: those of Greff et al. (2017), in any combination.
 
+    With peepholes, one step is::
+
         i = σ_g(W_ii x + b_ii + W_hi h + b_hi + p_i * c)      f = σ_g(W_if x + b_if + W_hf h + b_hf + p_f * c)
         g = σ_c(W_ig x + b_ig + W_hg h + b_hg)                c' = f * c + i * g
         o = σ_g(W_io x + b_io + W_ho h + b_ho + p_o * c')     h' = o * σ_h(c')
 
-    Args:
-        without: the gates that are not there, of ``"i"``, ``"f"`` and ``"o"``: 1 takes the place of each.
-        coupled: f = 1 - i, without weights of its own.
-        peepholes: whether there are the vectors p (Gers and Schmidhuber, 2000); ``peepholes`` holds them, by gate.
-        gate_recurrence: whether the gates see each other one step later: ``weight_gg`` times the gates of the last
-            step, joined in the order i, f, o, is added within each σ_g. The state is (h, c, gates) then.
-        gate_activation, input_activation, output_activation: σ_g, σ_c and σ_h, each a name, ``"sigmoid"``, ``"tanh"``,
-            ``"relu"`` or ``"linear"``, or a function of a tensor.
+    The rows of the weights are those of i, f, g, o that are there: without any of these options, it is an
+    :class:`~tinygrad_rnn.nn.LSTMCell`. ``LSTMVariantCell.VARIANTS`` has the arguments of the nine variants of the
+    paper.
 
-    The others are :class:`LSTMCell`'s. The rows of the weights are those of i, f, g, o that are there: without any of
-    these options, it is an :class:`LSTMCell`. ``LSTMVariantCell.VARIANTS`` has the arguments of the nine of the paper:
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether there are biases.
+    without : str, optional
+        The gates that are not there, of ``"i"``, ``"f"`` and ``"o"``: 1 takes the place of each.
+    coupled : bool, optional
+        Whether f = 1 - i, without weights of its own.
+    peepholes : bool, optional
+        Whether there are the vectors p (Gers and Schmidhuber, 2000); the attribute ``peepholes`` holds them, by gate.
+    gate_recurrence : bool, optional
+        Whether the gates see each other one step later: ``weight_gg`` times the gates of the last step, joined in the
+        order i, f, o, is added within each σ_g. The state is (h, c, gates) then.
+    gate_activation, input_activation, output_activation : str or callable, optional
+        σ_g, σ_c and σ_h, each a name, ``"sigmoid"``, ``"tanh"``, ``"relu"`` or ``"linear"``, or a function of a tensor.
+    rng : int or Generator, optional
+        For the weights, also p: uniform within ±1/√hidden_size.
+    dtype : dtype, optional
+        Of the weights.
+    **keywords
+        ``proj_size``, ``forget_bias`` and ``forget_identity``, as of :class:`~tinygrad_rnn.nn.LSTMCell`.
 
+    Raises
+    ------
+    ValueError
+        ``without`` names no gates; or ``coupled`` or ``gate_recurrence`` lacks the gates that it needs.
+
+    Examples
+    --------
     >>> cell = LSTMVariantCell(3, 4, **LSTMVariantCell.VARIANTS["CIFG"], rng=0)
     >>> y, (h, c) = cell(np.ones((5, 3), np.float32))
     >>> {name: p.shape for name, p in cell.named_parameters()}["weight_ih"], list(cell.peepholes)
@@ -88,6 +115,7 @@ class LSTMVariantCell(LSTMCell):
             self.state_size, self.state_names = (*self.state_size, units), "(h, c, gates)"
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and (h', c'), or (h', c', gates), the next state."""
         h, c, *last = state
         nets = dict(zip(self.rows, split(self.of_input(x) + self.of_state(h), self.gates, axis=-1)))
         if last:
@@ -115,28 +143,49 @@ class LSTM1997Cell(Cell):
     """Long short-term memory as it was first published (Hochreiter and Schmidhuber, 1997): without a forget gate.
 
     Memory cells stand in blocks; those of a block share its gates. All units are fully connected: u, the cells' outputs
-    and the gates' activations of the last step, is fed back to all of them. With the block of each cell for its gates:
+    and the gates' activations of the last step, is fed back to all of them. With the block of each cell for its gates,
+    one step is::
 
         i = σ(W_i x + U_i u + b_i)          s' = s + i * g
         o = σ(W_o x + U_o u + b_o)          h' = o * (2 σ(s') - 1)
         g = 4 σ(W_g x + U_g u + b_g) - 2    u' = [h', i, o]
 
-    Args:
-        input_size: the number of features of an input.
-        blocks, cells: the number of blocks, and of the cells in each.
-        bias: whether there are biases b; ``"gates"``: only those of the gates.
-        output_gate: whether there is an o. Without: 1.
-        recurrent: whether there is a U. Without, a cell remembers by s alone.
-        truncated: whether the gradient is the paper's, which does not flow through u: only s carries it back.
-        input_gate_bias, output_gate_bias: what b_i and b_o are at first: a number, or one for each block (the paper's
-            are negative). None: random, like the other weights.
-        bound: the weights are uniform within ±bound at first.
-        rng, dtype: as of :class:`AffineCell`.
+    The state is (u, s). The rows of ``weight_ih`` and ``weight_hh`` are g (cell after cell, block after block), i, o;
+    ``bias_cells`` and ``bias_gates`` are b_g and [b_i, b_o]. The output layer, apart, is a
+    :class:`~tinygrad_rnn.nn.Linear`. The nets of the paper have exactly as many weights: the one that learned to add,
+    93.
 
-    The rows of ``weight_ih`` and ``weight_hh`` are g (cell after cell, block after block), i, o; ``bias_cells`` and
-    ``bias_gates`` are b_g and [b_i, b_o]. The state is (u, s). The output layer, apart, is a :class:`Linear`. The nets
-    of the paper have exactly as many weights: the one that learned to add, 93.
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    blocks, cells : int
+        The number of blocks, and of the cells in each.
+    bias : bool or "gates", optional
+        Whether there are biases b; ``"gates"``: only those of the gates.
+    output_gate : bool, optional
+        Whether there is an o. Without: 1.
+    recurrent : bool, optional
+        Whether there is a U. Without, a cell remembers by s alone.
+    truncated : bool, optional
+        Whether the gradient is the paper's, which does not flow through u: only s carries it back.
+    input_gate_bias, output_gate_bias : float or sequence of float, optional
+        What b_i and b_o are at first: a number, or one for each block (the paper's are negative). None: random, like
+        the other weights.
+    bound : float, optional
+        The weights are uniform within ±bound at first.
+    rng : int or Generator, optional
+        For the weights.
+    dtype : dtype, optional
+        Of the weights.
 
+    Raises
+    ------
+    ValueError
+        ``bias`` is none of these; or a bias is given of a gate that has none.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell, readout = LSTM1997Cell(2, blocks=2, cells=2, rng=0), nn.Linear(4, 1, rng=1)
     >>> sum(p.size for p in [*cell.parameters(), *readout.parameters()])
@@ -180,6 +229,7 @@ class LSTM1997Cell(Cell):
                 self.bias_gates.data = array
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and (u', s') the next state."""
         u, s = state
         net = linear(x, self.weight_ih)
         if self.weight_hh is not None:
@@ -196,17 +246,36 @@ class LSTM1997Cell(Cell):
         return h, (concatenate([h, gates], axis=-1), s)
 
     def extra_repr(self) -> str:
+        """Its sizes."""
         return f"{self.input_size}, blocks={self.blocks}, cells={self.cells}"
 
 
 class MinimalGatedCell(AffineCell):
     """The minimal gated unit (Zhou et al., 2016): one gate, f, decides what is forgotten, reset and written.
 
+    One step is::
+
         f = σ(W_if x + b_if + W_hf h + b_hf)    n = tanh(W_in x + b_in + W_hn (f * h) + b_hn)
         h' = h + f * (n - h) = (1 - f) * h + f * n
 
-    The rows of the weights are f, n. The arguments are :class:`AffineCell`'s.
+    The rows of the weights are f, n: ``weight_ih`` is (2 · hidden_size, input_size), ``weight_hh`` (2 · hidden_size,
+    hidden_size), ``bias_ih`` and ``bias_hh`` (2 · hidden_size,).
 
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    bias : bool, optional
+        Whether there are biases.
+    rng : int or Generator, optional
+        For the weights: uniform within ±1/√hidden_size.
+    dtype : dtype, optional
+        Of the weights.
+
+    Examples
+    --------
     >>> y, h = MinimalGatedCell(3, 4, rng=0)(np.ones((5, 3), np.float32))
     >>> h.shape
     (5, 4)
@@ -215,6 +284,7 @@ class MinimalGatedCell(AffineCell):
     gates = 2
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and the next state."""
         x_f, x_n = split(self.of_input(x), 2, axis=-1)
         of_f, of_n = self.of_state_parts()
         f = sigmoid(x_f + linear(h, *of_f))

@@ -7,7 +7,8 @@ and dicts of them, belong to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,8 +21,18 @@ from .exchange import array_in
 class Parameter(Tensor):
     """A tensor that is trained: one of a module's parameters, also while ``requires_grad`` is off.
 
-    ``copy.deepcopy`` copies its gradient, too; a pickle has its values only.
+    It is given new values by ``p.data = array``. ``p -= 0.1 * p.grad`` would make another tensor, called p, and train
+    nothing, so it is an error. ``copy.deepcopy`` copies its gradient, too; a pickle has its values only.
 
+    Parameters
+    ----------
+    data : array or Tensor
+        The values at first.
+    requires_grad : bool, optional
+        Whether gradients are computed for it.
+
+    Examples
+    --------
     >>> Parameter(np.zeros(2))
     tensor([0., 0.], requires_grad=True)
     """
@@ -33,16 +44,30 @@ class Parameter(Tensor):
     def __reduce__(self) -> tuple:
         return Parameter, (self._data, self.requires_grad)
 
+    def _not_in_place(self, other: Any) -> NoReturn:
+        raise TypeError("an assignment like p -= y would make a new tensor, and leave this parameter as it is: write "
+                        "p.data = p.data - y, or use an optimiser; where a new tensor is meant, x = p - y")  # fmt: skip
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _not_in_place
+
 
 class Module:
-    """The base of all that has parameters. A subclass sets them as attributes, and computes in ``forward``.
+    """The base of all that has parameters: a subclass sets them as attributes, and computes in ``forward``.
 
-    A :class:`Parameter` (or any tensor made with ``requires_grad=True``) is trained; a tensor that needs no gradient is
-    a constant, saved and moved along with the parameters. Tensors that were computed do not belong to the module.
+    A :class:`~tinygrad_rnn.nn.Parameter` (or any tensor made with ``requires_grad=True``) is trained; a tensor that
+    needs no gradient is a constant, saved and moved along with the parameters. Tensors that were computed do not belong
+    to the module.
 
     A module can be pickled, and copied with ``copy.deepcopy``: weights and generators that are shared within it are
     shared within the copy. (``copy.copy`` makes another module of the same weights.)
 
+    Attributes
+    ----------
+    training : bool
+        Whether it is being trained: see :meth:`train`.
+
+    Examples
+    --------
     >>> from tinygrad_rnn.nn import Linear
     >>> class Perceptron(Module):
     ...     def __init__(self, rng):
@@ -144,14 +169,21 @@ class Module:
         return {name: x.numpy() for name, x in self._tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Take the values of a :meth:`state_dict`. All is checked before anything changes.
+        """Take the values of a :meth:`state_dict`; all is checked before anything changes.
 
-        Args:
-            state: arrays (or tensors, PyTorch's too) under the names of this module's parameters and constants.
-            strict: whether names that are missing, or not known here, are errors too.
+        Parameters
+        ----------
+        state : mapping of str to array
+            Arrays (or tensors, PyTorch's too) under the names of this module's parameters and constants.
+        strict : bool, optional
+            Whether names that are missing, or not known here, are errors too.
 
-        Raises:
-            ValueError: what does not fit, all of it: names, shapes, dtypes, and two values for what is one tensor here.
+        Raises
+        ------
+        ValueError
+            What does not fit, all of it: names, shapes, dtypes, and two values for what is one tensor here.
+        TypeError
+            ``state`` is no dict.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state: expected a dict of arrays by name, like state_dict()'s, got {described(state)}")
@@ -178,8 +210,65 @@ class Module:
         for name, array in arrays.items():
             tensors[name]._data = move(array, tensors[name].device)
 
+    @contextmanager
+    def replaced(self, weights: Mapping[str, Any]) -> Iterator[None]:
+        """In this block, parameters are these tensors, with their place on the tape; after it, they are what they were.
+
+        So a function that uses a module becomes a function of its weights: one to be differentiated any number of
+        times, or checked. What a checkpoint computes again, on the way back, has to be computed in the block, too.
+
+        Parameters
+        ----------
+        weights : mapping of str to Tensor or array
+            By the names of the parameters, of their shapes and dtypes; those that are not named stay.
+
+        Raises
+        ------
+        ValueError
+            A name is not known here, or a shape, a dtype or a device is another.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> from tinygrad_rnn import nn
+        >>> cell, xs = nn.RNNCell(2, 3, rng=0, dtype=np.float64), np.ones((4, 1, 2))
+        >>> def energy(weights):
+        ...     with cell.replaced(weights):
+        ...         return (tg.scan(cell, xs)[0] ** 2).sum()
+        >>> tg.check_gradients(energy, dict(cell.named_parameters()), order=2)
+        """
+        parameters, before = dict(self.named_parameters()), {}
+        wrong = [f"{name}: not a parameter of this module" for name in weights if name not in parameters]
+        given = {n: x if isinstance(x, Tensor) else tensor(x) for n, x in weights.items() if n in parameters}
+        for name, x in given.items():
+            p = parameters[name]
+            if (x.shape, x.dtype, x.device) != (p.shape, p.dtype, p.device):
+                wrong.append(f"{name}: expected {described(p)}, got {described(x)}")
+        if wrong:
+            raise ValueError("\n  ".join([f"weights: do not fit this {type(self).__name__}:", *wrong]))
+        try:
+            for name, x in given.items():
+                p = parameters[name]
+                before[p] = p._data, p.node
+                p._data, p.node = x._data, x.node
+            yield
+        finally:
+            for p, (data, node) in before.items():
+                p._data, p.node = data, node
+
     def to(self, device: str) -> Module:
-        """Move the parameters (with their gradients) and constants to a device, in place; return the module."""
+        """Move the parameters (with their gradients) and constants to a device, in place; return the module.
+
+        Parameters
+        ----------
+        device : str
+            ``"cpu"``, or a GPU, as ``"cuda:0"``.
+
+        Returns
+        -------
+        Module
+            The module itself.
+        """
         for x in self._tensors().values():
             x._data = move(x._data, device)
             if x.grad is not None:

@@ -1,7 +1,8 @@
-"""PyTorch's three networks, by its names: :class:`RNN`, :class:`LSTM` and :class:`GRU`.
+"""PyTorch's three networks, by its names: :class:`~tinygrad_rnn.nn.RNN`, :class:`~tinygrad_rnn.nn.LSTM` and
+:class:`~tinygrad_rnn.nn.GRU`.
 
-They are :class:`~.layers.Recurrent` nets of cells of one kind and size, in PyTorch's layouts, and with the names of its
-weights; all that they compute is there, and in their cells.
+They are :class:`~tinygrad_rnn.nn.Recurrent` nets of cells of one kind and size, in PyTorch's layouts, and with the
+names of its weights; all that they compute is there, and in their cells.
 """
 
 from __future__ import annotations
@@ -53,13 +54,31 @@ class Uniform(Recurrent):
         )  # fmt: skip
 
     def forward(self, x: Any, state: Any = None, **options: Any) -> tuple:
-        """The outputs of the last layer, (time, batch, directions · features), and the last states.
+        """The outputs of the last layer, and the last states.
 
-        Args:
-            x: (time, batch, features); (batch, time, features) with batch_first; or (time, features), one sequence.
-            state: h0, or (h0, c0), to start from; zeros by default.
-            lengths, mask, reset, pad_value: as in :func:`scan`.
-            states: whether to return, too, all states: (layers · directions, time, batch, features).
+        Parameters
+        ----------
+        x : array or Tensor
+            (time, batch, features); (batch, time, features) with batch_first; or (time, features), one sequence.
+        state : Tensor or tuple of Tensor, (layers · directions, batch, features), optional
+            h0, or (h0, c0), to start from; zeros by default.
+        **options
+            ``lengths``, ``mask``, ``reset`` and ``pad_value``, as of :func:`~tinygrad_rnn.nn.scan`; ``states``: whether
+            to return, too, all states.
+
+        Returns
+        -------
+        output : Tensor, (time, batch, directions · features)
+            The outputs of the last layer; (batch, time, ...) with batch_first.
+        state : Tensor or tuple of Tensor, (layers · directions, batch, features)
+            The last states.
+        states : Tensor or tuple of Tensor, (layers · directions, time, batch, features)
+            All states, if they were asked for.
+
+        Raises
+        ------
+        StateError
+            ``state`` has not this layout.
         """
         state = state if state is None else self._parted(state, x)
         output, *states = super().forward(x, state, **options)
@@ -136,6 +155,7 @@ class Uniform(Recurrent):
             super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
+        """Its sizes and settings."""
         cell = innermost(self.layers[0]["forward"])
         return ", ".join([f"{cell.input_size}, {cell.hidden_size}", *filter(None, [super().extra_repr()])])
 
@@ -147,17 +167,43 @@ OUTSIDE = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
 
 
 class RNN(Uniform):
-    """Layers of :class:`RNNCell`, as ``torch.nn.RNN``.
+    """Layers of :class:`~tinygrad_rnn.nn.RNNCell`, as ``torch.nn.RNN``.
 
-    Args:
-        input_size, hidden_size: the numbers of features of x, and of units of each layer (in each direction).
-        num_layers: how many layers.
-        nonlinearity, bias: as of :class:`RNNCell`.
-        batch_first, dropout: as of :class:`Recurrent`.
-        bidirectional: whether each layer has a second cell, which runs backward.
-        rng, dtype: of the weights.
-        residual, learned_state, checkpoint, compiled: keywords, as of :class:`Recurrent`.
+    A state is (layers · directions, batch, features), each layer's forward before its backward; batch_first does not
+    concern it. The weights are ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``,
+    ``weight_ih_l0_reverse``, ...: a ``state_dict`` of PyTorch's module can be loaded, and the other way round. (With
+    ``learned_state`` there are ``h0_l0``, ..., too, which PyTorch does not have.)
 
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        The numbers of features of x, and of units of each layer (in each direction).
+    num_layers : int, optional
+        How many layers.
+    nonlinearity : str or callable, optional
+        As of :class:`~tinygrad_rnn.nn.RNNCell`.
+    bias : bool, optional
+        Whether the cells have biases.
+    batch_first : bool, optional
+        Whether x and the outputs are (batch, time, ...), as of :class:`~tinygrad_rnn.nn.Recurrent`.
+    dropout : float, optional
+        How much of the input of each layer but the first is dropped, while it is trained.
+    bidirectional : bool, optional
+        Whether each layer has a second cell, which runs backward.
+    rng : int or Generator, optional
+        For the weights, and the dropout.
+    dtype : dtype, optional
+        Of the weights.
+    **keywords
+        ``residual``, ``learned_state``, ``checkpoint`` and ``compiled``, as of :class:`~tinygrad_rnn.nn.Recurrent`.
+
+    Raises
+    ------
+    ValueError
+        ``bidirectional`` is neither True nor False: the cells are made here.
+
+    Examples
+    --------
     >>> model = RNN(3, 4, num_layers=2, rng=0)
     >>> output, h = model(np.ones((7, 2, 3), np.float32))
     >>> output.shape, h.shape
@@ -176,10 +222,41 @@ class RNN(Uniform):
 
 
 class LSTM(Uniform):
-    """Layers of :class:`LSTMCell`, as ``torch.nn.LSTM``. Its state is (h, c).
+    """Layers of :class:`~tinygrad_rnn.nn.LSTMCell`, as ``torch.nn.LSTM``.
 
-    proj_size: of :class:`LSTMCell`, as are the further keywords (forget_bias, ...); the others: :class:`RNN`.
+    Its state is (h, c); states and weights are laid out, and called, as those of :class:`~tinygrad_rnn.nn.RNN`.
 
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        The numbers of features of x, and of units of each layer (in each direction).
+    num_layers : int, optional
+        How many layers.
+    bias : bool, optional
+        Whether the cells have biases.
+    batch_first : bool, optional
+        Whether x and the outputs are (batch, time, ...), as of :class:`~tinygrad_rnn.nn.Recurrent`.
+    dropout : float, optional
+        How much of the input of each layer but the first is dropped, while it is trained.
+    bidirectional : bool, optional
+        Whether each layer has a second cell, which runs backward.
+    proj_size : int, optional
+        If not 0, the outputs are projected to so many features, as of :class:`~tinygrad_rnn.nn.LSTMCell`.
+    rng : int or Generator, optional
+        For the weights, and the dropout.
+    dtype : dtype, optional
+        Of the weights.
+    **keywords
+        ``forget_bias`` and ``forget_identity``, as of :class:`~tinygrad_rnn.nn.LSTMCell`; ``residual``,
+        ``learned_state``, ``checkpoint`` and ``compiled``, as of :class:`~tinygrad_rnn.nn.Recurrent`.
+
+    Raises
+    ------
+    ValueError
+        ``bidirectional`` is neither True nor False: the cells are made here.
+
+    Examples
+    --------
     >>> model = LSTM(3, 4, bidirectional=True, rng=0)
     >>> output, (h, c) = model(np.ones((7, 2, 3), np.float32), lengths=[7, 5])
     >>> output.shape, h.shape, c.shape
@@ -200,10 +277,43 @@ class LSTM(Uniform):
 
 
 class GRU(Uniform):
-    """Layers of :class:`GRUCell`, as ``torch.nn.GRU``.
+    """Layers of :class:`~tinygrad_rnn.nn.GRUCell`, as ``torch.nn.GRU``.
 
-    reset_after: of :class:`GRUCell`, as are the further keywords; the others: :class:`RNN`.
+    States and weights are laid out, and called, as those of :class:`~tinygrad_rnn.nn.RNN`.
 
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        The numbers of features of x, and of units of each layer (in each direction).
+    num_layers : int, optional
+        How many layers.
+    bias : bool, optional
+        Whether the cells have biases.
+    batch_first : bool, optional
+        Whether x and the outputs are (batch, time, ...), as of :class:`~tinygrad_rnn.nn.Recurrent`.
+    dropout : float, optional
+        How much of the input of each layer but the first is dropped, while it is trained.
+    bidirectional : bool, optional
+        Whether each layer has a second cell, which runs backward.
+    reset_after : bool, optional
+        Where the reset gate acts, as of :class:`~tinygrad_rnn.nn.GRUCell`.
+    rng : int or Generator, optional
+        For the weights, and the dropout.
+    dtype : dtype, optional
+        Of the weights.
+    **keywords
+        ``update_gate``, as of :class:`~tinygrad_rnn.nn.GRUCell`; ``residual``, ``learned_state``, ``checkpoint`` and
+        ``compiled``, as of :class:`~tinygrad_rnn.nn.Recurrent`.
+
+    Raises
+    ------
+    ValueError
+        ``bidirectional`` is neither True nor False: the cells are made here.
+    TypeError
+        There is a ``proj_size``: only an LSTM has a projection.
+
+    Examples
+    --------
     >>> output, h = GRU(3, 4, batch_first=True, rng=0)(np.ones((2, 7, 3), np.float32))
     >>> output.shape, h.shape
     ((2, 7, 4), (1, 2, 4))

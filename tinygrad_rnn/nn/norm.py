@@ -13,15 +13,32 @@ from .module import Module, Parameter
 
 
 class LayerNorm(Module):
-    """y = (x - mean) / √(variance + eps) · weight + bias, over the last axes of x (Ba et al., 2016).
+    """Layer normalisation: over the last axes of x, mean 0 and variance 1 (Ba et al., 2016).
 
-    Args:
-        normalized_shape: the length of the last axis, or a tuple: of the last axes.
-        eps: what keeps the quotient finite where all numbers are equal: y is the bias there.
-        elementwise_affine: whether there are a weight, at first 1, and a bias, at first 0, of that shape.
-        bias: whether there is a bias, too.
-        dtype: of both, and so of x: nothing is converted silently.
+    That is::
 
+        y = (x - mean) / √(variance + eps) · weight + bias
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The length of the last axis, or those of the last axes.
+    eps : float, optional
+        What keeps the quotient finite where all numbers are equal: y is the bias there.
+    elementwise_affine : bool, optional
+        Whether there are a weight, at first 1, and a bias, at first 0, of that shape.
+    bias : bool, optional
+        Whether there is a bias, too.
+    dtype : dtype, optional
+        Of both, and so of x: nothing is converted silently.
+
+    Raises
+    ------
+    ValueError
+        A length is below 1, or ``eps`` below 0.
+
+    Examples
+    --------
     >>> LayerNorm(3, eps=0.0, dtype=np.float64)(np.array([[1.0, 2.0, 3.0]])).data.round(3)
     array([[-1.225,  0.   ,  1.225]])
     """
@@ -40,6 +57,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Any:
+        """x, normalised: its shape ends with ``normalized_shape``."""
         n = len(self.normalized_shape)
         check_kind("LayerNorm: x", x, None if self.weight is None else self.weight.dtype)
         if not has_gradient(x.dtype):
@@ -55,5 +73,6 @@ class LayerNorm(Module):
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
+        """Its settings."""
         weights = f", elementwise_affine={self.weight is not None}, bias={self.bias is not None}"
         return f"{self.normalized_shape}, eps={self.eps}{'' if self.bias is not None else weights}"

@@ -2,10 +2,11 @@
 
     y = W x + c
 
-:class:`Ridge` solves for W and c; of a series longer than memory, from its sums alone. :class:`RLS` follows the
-solution from one sample to the next, and :class:`FORCE` does so while the output is fed back into the reservoir. They
-compute in double precision, whatever the states are, on the host's arrays; nothing is recorded: for a readout that is
-trained by gradients, there is :class:`Linear`.
+:class:`~tinygrad_rnn.nn.Ridge` solves for W and c; of a series longer than memory, from its sums alone.
+:class:`~tinygrad_rnn.nn.RLS` follows the solution from one sample to the next, and :class:`~tinygrad_rnn.nn.FORCE` does
+so while the output is fed back into the reservoir. They compute in double precision, whatever the states are, on the
+host's arrays; nothing is recorded: for a readout that is trained by gradients, there is
+:class:`~tinygrad_rnn.nn.Linear`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,35 @@ TRUSTED = 1e12  # condition number of what Cholesky's method is trusted with
 
 
 class ConditionWarning(UserWarning):
-    """What a readout was fitted to determines it badly: the message says the condition number."""
+    """What a readout was fitted to determines it badly: the message says the condition number.
+
+    Examples
+    --------
+    Who wants to be stopped by it makes it an error:
+
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", ConditionWarning)
+    ...     Ridge(ridge=0).fit(np.eye(3)[:2], np.ones((2, 1)))
+    Traceback (most recent call last):
+    tinygrad_rnn.nn.readout.ConditionWarning: ridge: 2 samples do not determine the weights of 3 features ...
+    """
 
 
 class Readout:
     """The base of the readouts: y = W x + c.
 
-    ``weight`` is W, (outputs, features), and ``intercept`` c, (outputs,), once there is something fitted.
+    A subclass sets ``weight``, W (outputs, features), ``intercept``, c (outputs,), and ``sizes``, (features, outputs),
+    in its ``fit``: then an :class:`~tinygrad_rnn.nn.EchoStateNetwork` can be read out by it.
+
+    Examples
+    --------
+    >>> class Mean(Readout):
+    ...     def fit(self, x, y):
+    ...         self.weight, self.intercept = np.zeros((y.shape[1], x.shape[1])), y.mean(axis=0)
+    ...         self.sizes = x.shape[1], y.shape[1]
+    ...         return self
+    >>> Mean().fit(np.ones((2, 3)), np.array([[1.0], [3.0]])).predict(np.ones((1, 3)))
+    array([[2.]])
     """
 
     weight: Any = None
@@ -40,7 +63,15 @@ class Readout:
     sizes: tuple[int, int] | None = None  # (features, outputs), once they are known
 
     def predict(self, x: Any) -> np.ndarray:
-        """W x + c, of states (..., features)."""
+        """W x + c, of states (..., features).
+
+        Raises
+        ------
+        RuntimeError
+            It is not fitted yet.
+        ShapeError
+            There are not as many features as it was fitted to.
+        """
         if self.sizes is None:
             raise RuntimeError(f"{type(self).__name__}: it is not fitted yet: call fit(X, Y), or partial_fit(X, Y)")
         x = floats("X", x)
@@ -51,7 +82,7 @@ class Readout:
     def _samples(self, x: Any, y: Any, anew: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Both as matrices, a sample a row, if they fit together, and to those before."""
         x, y = floats("X", x), floats("Y", y)
-        if x.ndim < 2 or x.shape[:-1] != y.shape[:-1]:
+        if x.ndim < 2 or x.shape[:-1] != y.shape[:-1] or not (x.shape[-1] and y.shape[-1]):
             raise ShapeError(f"X, Y: expected (..., features) and (..., outputs), as many of one as of the other, got "
                              f"{described(x)} and {described(y)}")  # fmt: skip
         x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
@@ -67,23 +98,42 @@ class Readout:
 
 
 class Ridge(Readout):
-    """Linear least squares with a penalty (Tikhonov):  min over W, c of  Σ_t ‖W x_t + c - y_t‖² + λ ‖W‖².
+    """Linear least squares with a penalty (Tikhonov).
 
-    Args:
-        ridge: λ, not below 0: of the sum over samples, not of their mean. c is not penalised.
-        intercept: whether there is a c.
-        solver: ``"cholesky"`` solves (XᵀX + λ I) Wᵀ = XᵀY, of centred X and Y; ``"svd"`` takes X itself apart, which is
-            slower, and loses half as many digits. ``"auto"``: the first, where its condition number is below 1e12.
+    It solves for W and c::
+
+        min over W, c of  Σ_t ‖W x_t + c - y_t‖² + λ ‖W‖²
 
     :meth:`fit` is for all samples at once. :meth:`partial_fit` adds some more to what it has seen, of which it keeps
     only means and products, and so it cannot take X apart: with bad conditioning it takes XᵀX apart instead, and leaves
-    out what is only rounding. ``condition`` is the condition number of XᵀX + λ I, or a bound of it where that is
-    enough, and ``solved_by`` says what solved it.
+    out what is only rounding.
 
-    Warns:
-        ConditionWarning: the samples do not determine W (more features than samples and no ridge, or a condition number
-            beyond what double precision can tell from infinity): of all solutions this is the smallest.
+    Once there is something fitted, ``weight`` is W, (outputs, features), and ``intercept`` c, (outputs,); ``condition``
+    is the condition number of XᵀX + λ I, or a bound of it where that is enough, and ``solved_by`` says what solved it.
 
+    Parameters
+    ----------
+    ridge : float, optional
+        λ, not below 0: of the sum over samples, not of their mean. c is not penalised.
+    intercept : bool, optional
+        Whether there is a c.
+    solver : {"auto", "cholesky", "svd"}, optional
+        ``"cholesky"`` solves (XᵀX + λ I) Wᵀ = XᵀY, of centred X and Y; ``"svd"`` takes X itself apart, which is slower,
+        and loses half as many digits. ``"auto"``: the first, where its condition number is below 1e12.
+
+    Raises
+    ------
+    ValueError
+        ``ridge`` is below 0, or ``solver`` none of these.
+
+    Warns
+    -----
+    ConditionWarning
+        The samples do not determine W (more features than samples and no ridge, or a condition number beyond what
+        double precision can tell from infinity): of all solutions this is the smallest.
+
+    Examples
+    --------
     >>> x = np.random.default_rng(0).standard_normal((100, 3))
     >>> readout = Ridge(ridge=0).fit(x, x @ [[1.0], [2.0], [3.0]] + 5)
     >>> readout.weight.round(12), readout.intercept.round(12), readout.solved_by
@@ -103,19 +153,38 @@ class Ridge(Readout):
 
     @property
     def weight(self) -> np.ndarray | None:
+        """W, (outputs, features); None before it is fitted."""
         self._solve_if_stale()
         return self._weight
 
     @property
     def intercept(self) -> np.ndarray | None:
+        """c, (outputs,); None before it is fitted."""
         self._solve_if_stale()
         return self._intercept
 
     def fit(self, x: Any, y: Any) -> Ridge:
-        """Fit it to samples (..., features) and their targets (..., outputs); what came before is forgotten.
+        """Fit it to samples and their targets; what came before is forgotten.
 
-        Raises:
-            ShapeError: there are not as many targets as samples. ValueError: NaN or infinity among them, or none.
+        Parameters
+        ----------
+        x : array or Tensor, (..., features)
+            The samples.
+        y : array or Tensor, (..., outputs)
+            Their targets.
+
+        Returns
+        -------
+        Ridge
+            The readout itself.
+
+        Raises
+        ------
+        ShapeError
+            There are not as many targets as samples.
+        ValueError
+            NaN or infinity is among them, or there are none; or, as ``LinAlgError``, ``"cholesky"`` cannot solve for
+            them: take a greater ridge, or ``"svd"``.
         """
         x, y = self._samples(x, y, anew=True)
         if not len(x):
@@ -126,7 +195,10 @@ class Ridge(Readout):
         return self
 
     def partial_fit(self, x: Any, y: Any) -> Ridge:
-        """Add these samples to all that came before. It is solved when somebody asks for the weights."""
+        """Add samples (..., features), and their targets (..., outputs), to all that came before.
+
+        It is solved when somebody asks for the weights.
+        """
         x, y = self._samples(x, y)
         if len(x):
             self._add(x, y)
@@ -216,14 +288,29 @@ class Ridge(Readout):
 class RLS(Readout):
     """Recursive least squares: the exact solution, step by step (Haykin; Jaeger and Haas, 2004).
 
+    With a sample x and its target y, one step is::
+
         k = P x / (λ + xᵀ P x)      W ← W + (y - W x) kᵀ      P ← (P - k xᵀP) / λ
 
-    Args:
-        delta: P is I / delta at first; with forgetting 1 the solution is that of a :class:`Ridge` with that ridge,
-            the intercept penalised as well.
-        forgetting: λ, above 0, to 1: samples count λ times less at each step.
-        intercept: whether there is a c, the weight of a constant 1.
+    Once there is something fitted, ``weight`` is W, (outputs, features), and ``intercept`` c, (outputs,).
 
+    Parameters
+    ----------
+    delta : float, optional
+        P is I / delta at first; with forgetting 1 the solution is that of a :class:`~tinygrad_rnn.nn.Ridge` with that
+        ridge, the intercept penalised as well.
+    forgetting : float, optional
+        λ, above 0, to 1: samples count λ times less at each step.
+    intercept : bool, optional
+        Whether there is a c, the weight of a constant 1.
+
+    Raises
+    ------
+    ValueError
+        ``delta`` or ``forgetting`` is out of its range.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((200, 2))
     >>> RLS(delta=1e-8).partial_fit(x, x @ [[3.0], [-1.0]]).weight.round(6)
@@ -240,14 +327,16 @@ class RLS(Readout):
 
     @property
     def weight(self) -> np.ndarray | None:
+        """W, (outputs, features); None before it is fitted."""
         return None if self.p is None else self.joined[:, : self.sizes[0]]
 
     @property
     def intercept(self) -> np.ndarray | None:
+        """c, (outputs,); None before it is fitted."""
         return None if self.p is None else self.joined[:, -1] if self.has_intercept else np.zeros(self.sizes[1])
 
     def fit(self, x: Any, y: Any) -> RLS:
-        """Begin anew, and follow these samples."""
+        """Begin anew, and follow samples (..., features), in order, and their targets (..., outputs)."""
         x, y = self._samples(x, y, anew=True)
         self.p = None
         return self.partial_fit(x, y)
@@ -268,7 +357,7 @@ class RLS(Readout):
             self.joined = np.zeros((outputs, features + self.has_intercept))
 
     def update(self, sample: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Learn one sample; its error before."""
+        """Learn one sample, (features,), with its target, (outputs,); return its error before."""
         x = np.append(sample, 1.0) if self.has_intercept else sample
         px = self.p @ x
         gain = px / (self.forgetting + x @ px)
@@ -281,17 +370,29 @@ class RLS(Readout):
 
 
 class FORCE:
-    """FORCE learning (Sussillo and Abbott, 2009): a readout learns by :class:`RLS`, while its own output is fed back.
+    """FORCE learning (Sussillo and Abbott, 2009): a readout learns while its own output is fed back.
 
     So the reservoir runs at each step with the output that it has now, whose error is small from the first steps on;
-    and it runs as well when learning ends.
+    and it runs as well when learning ends. ``state`` is the reservoir's last state, and ``output``, (outputs,), what
+    was put out last; both are None at first.
 
-    Args:
-        reservoir: a cell whose input is (input_size + outputs), what is fed back last: a :class:`Reservoir` with
-            feedback. Without inputs it needs biases: from the state 0 nothing else moves it.
-        readout: an :class:`RLS`; by default one with delta 1, without an intercept, as in the paper.
-        every: how many steps lie between two updates.
+    Parameters
+    ----------
+    reservoir : Cell
+        Its input is (input_size + outputs), what is fed back last: a :class:`~tinygrad_rnn.nn.Reservoir` with feedback.
+        Without inputs it needs biases: from the state 0 nothing else moves it.
+    readout : RLS, optional
+        What learns; by default an :class:`~tinygrad_rnn.nn.RLS` with delta 1, without an intercept, as in the paper.
+    every : int, optional
+        How many steps lie between two updates.
 
+    Raises
+    ------
+    ValueError
+        ``every`` is below 1.
+
+    Examples
+    --------
     >>> from tinygrad_rnn.nn import Reservoir
     >>> target = np.sin(np.arange(1500) / 8)[:, None]
     >>> force = FORCE(Reservoir(0, 100, feedback_size=1, spectral_radius=1.5, leak=0.3, bias_scaling=0.5, rng=0))
@@ -309,9 +410,30 @@ class FORCE:
         self.state, self.output = None, None
 
     def fit(self, y: Any, x: Any = None) -> np.ndarray:
-        """Learn to put out y, (time, outputs), with inputs x, (time, features); the errors before each update.
+        """Learn to put out y, from inputs x.
 
         It goes on from where it is: the state of the reservoir, its output, and what it has learned.
+
+        Parameters
+        ----------
+        y : array, (time, outputs)
+            The targets.
+        x : array, (time, features), optional
+            The inputs, if there are any.
+
+        Returns
+        -------
+        array, (time, outputs)
+            The errors before each update.
+
+        Raises
+        ------
+        ShapeError
+            ``x`` is not as long as ``y``, or has not the features that the reservoir takes.
+        ValueError
+            ``y`` has another layout, or holds NaN or infinity.
+        FloatingPointError
+            The reservoir's states are not finite at some step.
         """
         y = floats("Y", y)
         if y.ndim != 2 or not np.isfinite(y).all():
@@ -335,7 +457,25 @@ class FORCE:
         return errors
 
     def run(self, steps: int, x: Any = None) -> np.ndarray:
-        """Run on by itself, (steps, outputs); it learns nothing."""
+        """Run on by itself; it learns nothing.
+
+        Parameters
+        ----------
+        steps : int
+            How many steps.
+        x : array, (steps, features), optional
+            The inputs, if there are any.
+
+        Returns
+        -------
+        array, (steps, outputs)
+            The outputs.
+
+        Raises
+        ------
+        RuntimeError
+            It has not learned anything yet.
+        """
         if self.output is None:
             raise RuntimeError("FORCE: it is not fitted yet: call fit(y)")
         x, outputs = self._inputs(x, steps, len(self.output)), []
@@ -361,7 +501,7 @@ class FORCE:
 
 
 def condition_of(greatest: float, least: float) -> float:
-    return float(greatest / least) if least > 0 else np.inf if greatest > 0 else 1.0
+    return float(greatest / least) if least > 0 else np.inf
 
 
 def floats(name: str, x: Any) -> np.ndarray:

@@ -35,31 +35,63 @@ def scan(
 ) -> tuple:  # fmt: skip
     """Run a cell over a sequence: ``y, state = cell.step(x, state)`` for each x in xs, first to last.
 
-    Args:
-        cell: a :class:`Cell`, or any function ``step(x, state)`` that returns ``(y, state)``.
-        xs: the inputs, time first: (time, batch, features) for the cells of this package.
-        state: what to start from; of a cell, it may be None: what its ``initial_state`` says, zeros.
-        lengths: how many steps each sequence of the batch has, (batch,) integers from 0 to time, in any order: what
-            comes after is padding, as if masked.
-        mask: (time, batch) booleans. Where it is False a sequence has no input: its state is held, its output is
-            pad_value, and whatever xs holds there, even NaN, touches no value and no gradient. (The cell gets an input
-            that is one somewhere else: so what is finite for all inputs stays finite.)
-        reset: (time, batch) booleans, True at the first step of a new sequence, where several lie one after another:
-            it starts from the cell's ``initial_state`` (of a function, from ``state``), and no gradient flows across.
-        reverse: last to first; the outputs stay at their places. A padded sequence starts at its own end, and one with
-            resets at the end of each.
-        states: whether to return the states of all steps, too.
-        pad_value: the number that outputs hold where a sequence has no input.
-        compiled: ``"auto"``: a long scan that can be compiled is (:mod:`tinygrad_rnn.compile`); True: any is, or says
-            why not; False: none, so that each step is on the tape, to be looked at. See :func:`tinygrad_rnn.compiled`.
-
-    Returns:
-        The outputs, stacked, (time, ...); and the last state. With states=True, also the states after each step: each
-        tensor of a state, stacked. No steps: empty outputs, and the state that was given.
-
     With lengths, mask or reset every tensor of a state that a step changes has the batch for its first axis. Steps in
     which the mask leaves no sequence are not computed, if it is on the CPU (on a GPU, asking would be a wait).
 
+    Parameters
+    ----------
+    cell : Cell or callable
+        A :class:`~tinygrad_rnn.nn.Cell`, or any function ``step(x, state)`` that returns ``(y, state)``.
+    xs : array or Tensor, (time, ...)
+        The inputs, time first: (time, batch, features) for the cells of this package.
+    state : Tensor or tuple of Tensor, optional
+        What to start from; of a cell, it may be None: what its ``initial_state`` says, zeros.
+    lengths : array of int, (batch,), optional
+        How many steps each sequence of the batch has, from 0 to time, in any order: what comes after is padding, as if
+        masked.
+    mask : array of bool, (time, batch), optional
+        Where it is False a sequence has no input: its state is held, its output is pad_value, and whatever xs holds
+        there, even NaN, touches no value and no gradient. The cell gets an input that is one somewhere else: so what is
+        finite for all inputs stays finite.
+    reset : array of bool, (time, batch), optional
+        True at the first step of a new sequence, where several lie one after another: it starts from the cell's
+        ``initial_state`` (of a function, from ``state``), and no gradient flows across.
+    reverse : bool, optional
+        Last to first; the outputs stay at their places. A padded sequence starts at its own end, and one with resets at
+        the end of each.
+    states : bool, optional
+        Whether to return the states of all steps, too.
+    pad_value : float, optional
+        The number that outputs hold where a sequence has no input.
+    compiled : bool or "auto", optional
+        ``"auto"``: a long scan that can be compiled is (``tinygrad_rnn.compile``); True: any is, or says why not;
+        False: none, so that each step is on the tape, to be looked at. See :func:`tinygrad_rnn.compiled`.
+
+    Returns
+    -------
+    ys : Tensor, (time, ...)
+        The outputs, stacked. No steps: none.
+    state : Tensor or tuple of Tensor
+        The last state. No steps: the one that was given.
+    states : Tensor or tuple of Tensor, (time, ...)
+        With ``states=True``: the states after each step, each tensor of a state stacked.
+
+    Raises
+    ------
+    TypeError
+        ``cell`` is neither a cell nor a function, or returns no pair; or xs has no axis of time, or not the weights'
+        dtype.
+    ShapeError
+        xs has not as many features as the cell takes.
+    StateError
+        ``state`` is not like the one that the cell starts from.
+    ValueError
+        ``lengths``, ``mask`` or ``reset`` do not fit to xs; or both of the first two are given.
+    DeviceError
+        They are not on one device.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> def running_mean(x, state):
     ...     total, n = state[0] + x, state[1] + 1
@@ -121,7 +153,7 @@ def unrolled(
         step = numbered(step, name, times)
     step = wrapped(cell, step, data, mask, reset, times, pad_value)
     if shown is not None:
-        step = noted(step, shown, times)
+        step = noted(cell, step, shown, times)
     made: list = []
     if states:
         step = remembered(step, made)
@@ -187,8 +219,10 @@ def masked(step: Callable, mask: Iterator, name: str, pad_value: float) -> Calla
         if (row := next(mask)) is None:
             return y, after
         hold = partial(chosen, row, f"{name}: the state that it returned")
-        after = trees.map(lambda old, new: hold(new, old), state, after, name=f"{name}: the state that it returned")
-        return chosen(row, f"{name}: its output", y, pad_value), after
+        held = trees.map(lambda old, new: hold(new, old), state, after, name=f"{name}: the state that it returned")
+        # an output that is a tensor of the state stays one: so all of the state's gradient comes by the state
+        y = next((h for new, h in zip(trees.flatten(after)[0], trees.flatten(held)[0]) if new is y), y)
+        return chosen(row, f"{name}: its output", y, pad_value), held
 
     return masked_step
 

@@ -1,7 +1,7 @@
 """Reservoirs: recurrent networks that are drawn at random, and left so; only what reads them out is trained.
 
-A reservoir is a cell like any other: :func:`scan` runs it, and gradients pass through it, which
-:meth:`~.echo_state.EchoStateNetwork.tune` makes use of. What is fitted to its states is in ``readout.py``, and both
+A reservoir is a cell like any other: :func:`~tinygrad_rnn.nn.scan` runs it, and gradients pass through it, which
+:meth:`~tinygrad_rnn.nn.EchoStateNetwork.tune` makes use of. What is fitted to its states is in ``readout.py``, and both
 together, from a series to a forecast, in ``echo_state.py``.
 """
 
@@ -32,40 +32,71 @@ SPARSE = 0.2  # ...if no more of them are not 0
 class Reservoir(Cell):
     """A reservoir of leaky units (Jaeger, 2001; Lukoševičius, 2012).
 
+    One step is::
+
         h' = (1 - a) h + a φ(W_in u + W_fb y + W h + b + σ ν)
 
     u is the input, and y what is fed back (an output, or its target): of a reservoir with feedback, the input of a step
     is both, joined: (batch, input_size + feedback_size). ν is standard normal noise, drawn while it is trained
     (``.train()``, ``.eval()``).
 
-    Args:
-        input_size: the number of features of u; 0, if there is nothing but what is fed back.
-        units: the number of units.
-        leak: a, above 0, to 1: a number, or one for each unit.
-        spectral_radius: what W is scaled to; None leaves it as it is drawn.
-        density: how many of the connections there are, of all; by default ten a unit.
-        topology: of W: ``"random"``; ``"ring"``, where each unit hears the one before it (Rodan and Tino, 2011);
-            ``"orthogonal"``, which has all connections; or W itself, an array or a SciPy sparse matrix.
-        distribution: of the connections, input weights and biases: ``"uniform"`` in [-1, 1], ``"normal"``, or
-            ``"bernoulli"``, ±1; before they are scaled.
-        input_scaling: what the input's weights are multiplied with: a number, or one for each feature.
-        input_density: how many of the input's weights are not 0.
-        bias_scaling: the same for b.
-        feedback_size, feedback_scaling: the number of features of y, and the scaling of their weights.
-        nonlinearity: φ: as of :class:`RNNCell`.
-        noise: σ.
-        sparse: whether W is kept as a sparse matrix, which needs SciPy. ``"auto"``: if it is there, and saves time.
-        trainable: whether weights and leak are parameters; or constants, saved and moved like these.
-        rng: a seed, or a Generator. dtype: of the weights; readouts are ill conditioned, so double precision is the
-            default here.
+    Parameters
+    ----------
+    input_size : int
+        The number of features of u; 0, if there is nothing but what is fed back.
+    units : int
+        The number of units.
+    leak : float or array, () or (units,), optional
+        a, above 0, to 1: a number, or one for each unit.
+    spectral_radius : float or None, optional
+        What W is scaled to; None leaves it as it is drawn.
+    density : float, optional
+        How many of the connections there are, of all; by default ten a unit.
+    topology : str, array or sparse matrix, optional
+        Of W: ``"random"``; ``"ring"``, where each unit hears the one before it (Rodan and Tino, 2011);
+        ``"orthogonal"``, which has all connections; or W itself, an array or a SciPy sparse matrix.
+    distribution : {"uniform", "normal", "bernoulli"}, optional
+        Of the connections, input weights and biases, before they are scaled: in [-1, 1]; standard normal; or ±1.
+    input_scaling : float or sequence of float, optional
+        What the input's weights are multiplied with: a number, or one for each feature.
+    input_density : float, optional
+        How many of the input's weights are not 0: above 0, to 1.
+    bias_scaling : float, optional
+        What b is multiplied with.
+    feedback_size : int, optional
+        The number of features of y.
+    feedback_scaling : float or sequence of float, optional
+        What the weights of y are multiplied with: a number, or one for each feature.
+    nonlinearity : str or callable, optional
+        φ, as of :class:`~tinygrad_rnn.nn.RNNCell`.
+    noise : float, optional
+        σ.
+    sparse : bool or "auto", optional
+        Whether W is kept as a sparse matrix, which needs SciPy. ``"auto"``: if it is there, and saves time.
+    trainable : bool, optional
+        Whether weights and leak are parameters; or constants, saved and moved like these.
+    rng : int or Generator, optional
+        For all that is drawn.
+    dtype : dtype, optional
+        Of the weights; readouts are ill conditioned, so double precision is the default here.
 
-    ``weight_ih`` is (units, input_size + feedback_size), ``bias`` (units,), ``weight_hh`` (units, units); or, sparse,
-    its entries, with ``indices`` and ``indptr``: see :func:`~tinygrad_rnn.sparse_matmul`.
+    Attributes
+    ----------
+    weight_ih : Tensor
+        W_in and W_fb, (units, input_size + feedback_size).
+    bias : Tensor
+        b, (units,).
+    weight_hh : Tensor
+        W, (units, units); or, sparse, its entries, with ``indices`` and ``indptr``: see
+        :func:`~tinygrad_rnn.sparse_matmul`.
 
-    Raises:
-        ValueError: a setting makes no sense; or W cannot be scaled, as its spectral radius is 0: it is nilpotent, or
-            empty.
+    Raises
+    ------
+    ValueError
+        A setting makes no sense; or W cannot be scaled, as its spectral radius is 0: it is nilpotent, or empty.
 
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell = Reservoir(1, 50, leak=0.3, spectral_radius=0.9, bias_scaling=0.1, rng=0)
     >>> states, h = nn.scan(cell, np.ones((100, 2, 1)))
@@ -148,6 +179,7 @@ class Reservoir(Cell):
         return sparse_matmul(self.weight_hh, h, self.indices, self.indptr)
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and the next state."""
         net = linear(x, self.weight_ih, self.bias) + self.of_state(h)
         if self.noise and self.training:
             drawn = self.rng.standard_normal(h.shape, np.dtype(h.dtype).type)
@@ -177,21 +209,22 @@ class Reservoir(Cell):
         return sparse_arrays(np).csr_matrix(parts, shape=(self.units, self.units))
 
     def spectral_radius(self) -> float:
-        """That of W: see :func:`~.spectrum.spectral_radius`."""
+        """That of W: see :func:`~tinygrad_rnn.nn.spectral_radius`."""
         return spectrum.spectral_radius(self.matrix())
 
     def effective_spectral_radius(self) -> float:
-        """ρ(a W + (1 - a) I): see :func:`~.spectrum.effective_spectral_radius`."""
+        """ρ(a W + (1 - a) I): see :func:`~tinygrad_rnn.nn.effective_spectral_radius`."""
         return spectrum.effective_spectral_radius(self.matrix(), self._leak())
 
     def echo_state_property(self) -> EchoState:
-        """Whether it forgets its first state, as far as W can tell: see :func:`~.spectrum.echo_state_property`."""
+        """Whether it forgets its first state, as far as W tells: see :func:`~tinygrad_rnn.nn.echo_state_property`."""
         return spectrum.echo_state_property(self.matrix(), self._leak(), self.nonlinearity)
 
     def _leak(self) -> Any:
         return 1.0 if self.leak is None else self.leak.numpy()
 
     def extra_repr(self) -> str:
+        """Its sizes."""
         text = f"{self.input_size - self.feedback_size}, {self.units}"
         text += f", feedback_size={self.feedback_size}" if self.feedback_size else ""
         return text + ("" if self.indices is None else f", {len(self.indices)} connections")
@@ -203,6 +236,20 @@ class GroupedReservoir(Cell):
     One scan runs them all: as groups of units that one readout sees; or as a batch of reservoirs, of other seeds and
     settings each, whose states :meth:`split` takes apart again.
 
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Of one ``input_size``; each has ``units``, as reservoirs have.
+
+    Raises
+    ------
+    ValueError
+        They take inputs of different sizes.
+    TypeError
+        One is no cell that says its ``units``, or there is none.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> group = GroupedReservoir([Reservoir(1, 20, spectral_radius=r, rng=0) for r in (0.5, 0.9, 1.2)])
     >>> states, _ = nn.scan(group, np.ones((40, 2, 1)))
@@ -221,19 +268,35 @@ class GroupedReservoir(Cell):
                                  f"{cell.input_size}")  # fmt: skip
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of each: their outputs, joined, and a tuple of their states."""
         outputs, states = zip(*[cell.step(x, part) for cell, part in zip(self.cells, state)])
         return concatenate(outputs, axis=-1), states
 
     def split(self, states: Any) -> list:
-        """The states of each."""
+        """The states (..., units) of each, in a list, out of those of all."""
         ends = np.cumsum([cell.units for cell in self.cells]).tolist()
         return [states[..., end - cell.units : end] for cell, end in zip(self.cells, ends)]
 
 
 class DeepReservoir(GroupedReservoir):
-    """Reservoirs one upon another: each hears the states of the one below; the output is the states of all (Gallicchio
-    and Micheli, 2017). The lowest hears the input, and what is fed back.
+    """Reservoirs one upon another: each hears the states of the one below (Gallicchio and Micheli, 2017).
 
+    The output is the states of all. The lowest hears the input, and what is fed back.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        The lowest first; the ``input_size`` of each other is the ``units`` of the one below.
+
+    Raises
+    ------
+    ValueError
+        One does not take as many inputs as there are units below.
+    TypeError
+        One is no cell that says its ``units``, or there is none.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> deep = DeepReservoir([Reservoir(1, 30, rng=0), Reservoir(30, 20, leak=0.5, rng=1)])
     >>> nn.scan(deep, np.ones((40, 2, 1)))[0].shape
@@ -251,6 +314,7 @@ class DeepReservoir(GroupedReservoir):
                                  f"{cell.input_size}")  # fmt: skip
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of each, from the lowest up: their outputs, joined, and a tuple of their states."""
         outputs, states = [], []
         for cell, part in zip(self.cells, state):
             x, part = cell.step(x, part)

@@ -19,9 +19,16 @@ from .module import Module, Parameter
 class ResidualBlock(Module):
     """y = x + F(x) (He et al., 2016): the gradient by x is that by y, and what passes back through F.
 
-    module: F, a module or a function, whose output has the shape of its input. One hidden layer,
-    ``nn.Sequential(nn.Linear(n, m), tg.tanh, nn.Linear(m, n, bias=False))``, is h = φ(W₁ x + b₁), y = x + W₂ h.
+    One hidden layer, ``nn.Sequential(nn.Linear(n, m), tg.tanh, nn.Linear(m, n, bias=False))``, is
+    ``h = φ(W₁ x + b₁), y = x + W₂ h``.
 
+    Parameters
+    ----------
+    module : Module or callable
+        F, whose output has the shape of its input.
+
+    Examples
+    --------
     >>> ResidualBlock(np.tanh)(np.array([0.0, 100.0]))
     array([  0., 101.])
     """
@@ -30,19 +37,28 @@ class ResidualBlock(Module):
         self.module = module
 
     def forward(self, x: Any) -> Any:
+        """x + F(x)."""
         return x + alike(self.module(x), x, type(self).__name__)
 
 
 class HighwayBlock(Module):
     """y = T * F(x) + (1 - T) * x, where T = σ(W x + b) is a learned gate (Srivastava et al., 2015).
 
-    Args:
-        module: F, a module or a function, whose output has the shape of its input.
-        size: of x and y on the last axis.
-        bias: what b is at first. It is negative, so that the block begins near the identity.
-        rng: a seed, or a Generator, for W: uniform within ±1/√size.
-        dtype: of W and b: by default that of F's parameters.
+    Parameters
+    ----------
+    module : Module or callable
+        F, whose output has the shape of its input.
+    size : int
+        Of x and y on the last axis.
+    bias : float, optional
+        What b is at first. It is negative, so that the block begins near the identity.
+    rng : int or Generator, optional
+        For W: uniform within ±1/√size.
+    dtype : dtype, optional
+        Of W and b: by default that of F's parameters.
 
+    Examples
+    --------
     >>> HighwayBlock(np.tanh, 2, bias=-1e9)(np.array([[0.5, 100.0]], np.float32)).data
     array([[  0.5, 100. ]], dtype=float32)
     """
@@ -51,15 +67,22 @@ class HighwayBlock(Module):
         self.module, self.transform = module, transform_gate(module, size, bias, rng, dtype)
 
     def forward(self, x: Any) -> Any:
+        """x and F(x), mixed by the gate."""
         return x + sigmoid(self.transform(x)) * (alike(self.module(x), x, type(self).__name__) - x)
 
 
 class DenseBlock(Module):
     """Each module gets the input and the outputs of all modules before it, concatenated (Huang et al., 2017).
 
-    So is the output: x, then what each module made, on the last axis. modules: modules or functions; the first takes
-    as many features as x has, and each later one in addition what those before it give.
+    So is the output: x, then what each module made, on the last axis.
 
+    Parameters
+    ----------
+    modules : iterable of Module or callable
+        The first takes as many features as x has, and each later one in addition what those before it give.
+
+    Examples
+    --------
     >>> DenseBlock([np.tanh, lambda x: x.sum(axis=-1, keepdims=True)])(np.array([0.0, 100.0]))
     array([  0., 100.,   0.,   1., 101.])
     """
@@ -68,6 +91,7 @@ class DenseBlock(Module):
         self.layers = list(modules)
 
     def forward(self, x: Any) -> Any:
+        """x, and what each module made, on the last axis."""
         for module in self.layers:
             x = concatenate([x, module(x)], axis=-1)
         return x

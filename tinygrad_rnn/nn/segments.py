@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import trees
-from ..arrays import has_gradient, is_array
+from ..arrays import has_gradient, is_array, owner
 from ..debug import label
 from ..errors import whole
 from ..ops import concatenate, flip, split
@@ -42,27 +42,64 @@ def checkpointed(
     pad_value: float = 0,
     compiled: Any = "auto",
 ) -> tuple:
-    """:func:`~tinygrad_rnn.nn.scan` with a tape that keeps the state before every so many steps, and nothing else.
+    """A scan with a tape that keeps the state before every so many steps, and nothing else.
 
     On the way back each segment is computed once more. Values and gradients, of every order, are the same. The memory
-    is that of time / every states and of the tape of `every` steps, least for √time; the time is that of one more
+    is that of time / every states and of the tape of ``every`` steps, least for √time; the time is that of one more
     forward pass. Random numbers that the cell draws are drawn again, if all its generators are attributes of modules.
 
-    Args:
-        cell, xs, state, lengths, mask, reset, reverse, states, pad_value, compiled: as of
-            :func:`~tinygrad_rnn.nn.scan`.
-        every: the length of a segment; by default about √time.
-        memory: instead, how many bytes may be taken by what is kept until a backward pass has ended: states, and tape.
-            Segments are made as long as it allows, and the last one keeps its tape: so as few steps as possible are
-            computed again; none, if all of the tape is within it. (Not counted are inputs and outputs, their
-            gradients, those of the parameters, and what one operation needs. Python's own objects are, roughly.) Then
-            the steps are on the tape, the bytes of which are known, and not compiled.
-        parameters: the leaves that the cell uses; by default those of the module. See :func:`checkpoint`.
-        generators: those that the cell draws from; by default, see above.
+    Parameters
+    ----------
+    cell : Cell or callable
+        As of :func:`~tinygrad_rnn.nn.scan`, as are all that are not described here.
+    xs : array or Tensor, (time, ...)
+        The inputs, time first.
+    state : Tensor or tuple of Tensor, optional
+        What to start from.
+    every : int, optional
+        The length of a segment; by default about √time.
+    memory : int, optional
+        Instead, how many bytes may be taken by what is kept until a backward pass has ended: states, and tape. Segments
+        are made as long as it allows, and the last one keeps its tape: so as few steps as possible are computed again;
+        none, if all of the tape is within it. (Not counted are inputs and outputs, their gradients, those of the
+        parameters, and what one operation needs. Python's own objects are, roughly.) Then the steps are on the tape,
+        the bytes of which are known, and not compiled.
+    parameters : iterable of Tensor, optional
+        The leaves that the cell uses; by default those of the module. See :func:`~tinygrad_rnn.checkpoint`.
+    generators : iterable of Generator, optional
+        Those that the cell draws from; by default, see above.
+    lengths : array of int, (batch,), optional
+        How many steps each sequence has.
+    mask : array of bool, (time, batch), optional
+        Where a sequence has an input.
+    reset : array of bool, (time, batch), optional
+        Where a new sequence begins.
+    reverse : bool, optional
+        Whether it runs from the last to the first.
+    states : bool, optional
+        Whether to return the states of all steps, too.
+    pad_value : float, optional
+        What outputs hold where a sequence has no input.
+    compiled : bool or "auto", optional
+        Whether it is compiled.
 
-    Raises:
-        ValueError: memory is less than any segments need; it says how much that is.
+    Returns
+    -------
+    ys : Tensor, (time, ...)
+        The outputs.
+    state : Tensor or tuple of Tensor
+        The last state.
+    states : Tensor or tuple of Tensor
+        The states after each step, if they were asked for.
 
+    Raises
+    ------
+    ValueError
+        ``memory`` is less than any segments need (it says how much that is); or is given together with ``every``, or
+        with ``compiled=True``.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import nn
     >>> cell, xs = nn.LSTMCell(2, 8, rng=0), np.ones((400, 1, 2), np.float32)
@@ -186,9 +223,5 @@ def taped(outputs: list) -> int:
     """The bytes of all that the tape of the outputs keeps alive: of a view it is the whole array."""
     tapes = [tape(y) for y in outputs if isinstance(y, Tensor) and y.node is not None]
     kept = {node: trees.flatten([*entries.kept(node).values()])[0] for entries in tapes for node in entries}
-    owners = {}
-    for array in filter(is_array, itertools.chain(*kept.values())):
-        while is_array(getattr(array, "base", None)):
-            array = array.base
-        owners[id(array)] = array
-    return sum(array.nbytes for array in owners.values()) + ENTRY * len(kept)
+    owners = map(owner, filter(is_array, itertools.chain(*kept.values())))
+    return sum({id(array): array.nbytes for array in owners}.values()) + ENTRY * len(kept)

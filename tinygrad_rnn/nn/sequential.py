@@ -12,10 +12,24 @@ from .module import Module
 class Sequential(Module):
     """Each module, or function, gets what the one before it returned.
 
-    Args:
-        modules: modules, or functions of one argument. They are called "0", "1", ... in the names of parameters.
-        named: more of them, under names of yours.
+    They can be counted, indexed and iterated over, and are attributes by their names.
 
+    Parameters
+    ----------
+    *modules : Module or callable
+        Modules, or functions of one argument. They are called "0", "1", ... in the names of parameters.
+    **named : Module or callable
+        More of them, under names of yours.
+
+    Raises
+    ------
+    TypeError
+        One of them is neither a module nor a function.
+    ValueError
+        A name is that of an attribute of the module itself.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import nn
@@ -37,6 +51,7 @@ class Sequential(Module):
         vars(self).update(given)
 
     def forward(self, x: Any) -> Any:
+        """What the last one returned."""
         for module in self:
             x = module(x)
         return x
@@ -51,5 +66,6 @@ class Sequential(Module):
         return getattr(self, self.names[i])
 
     def extra_repr(self) -> str:
+        """The functions among them."""
         plain = [(name, f) for name, f in zip(self.names, self) if not isinstance(f, Module)]
         return ", ".join(f"{name}: {getattr(f, '__name__', f)}" for name, f in plain)

@@ -23,9 +23,21 @@ IS_ONE_AT_0 = ("tanh", "linear")  # whose derivative, at the state 0, which is a
 class EchoState(NamedTuple):
     """What Jaeger's Proposition 4 says of leaky units (GMD report 148, 2001).
 
-    ``holds``: True, it is proved for all inputs; False, it is disproved where 0 is an input; None: neither is known.
-    ``contraction``: a bound of how much two states approach in a step; below 1 it proves the property (4a).
-    ``effective_radius``: ρ(leak W + (1 - leak) I); above 1 it disproves the property (4b); only where φ'(0) = 1.
+    Parameters
+    ----------
+    holds : bool or None
+        True, the echo-state property is proved for all inputs; False, it is disproved where 0 is an input; None:
+        neither is known.
+    contraction : float
+        A bound of how much two states approach in a step; below 1 it proves the property (4a).
+    effective_radius : float
+        ρ(leak W + (1 - leak) I); above 1 it disproves the property (4b); only where φ'(0) = 1.
+
+    Examples
+    --------
+    >>> found = echo_state_property(0.5 * np.eye(2))
+    >>> found.holds, found.contraction
+    (True, 0.5)
     """
 
     holds: bool | None
@@ -34,8 +46,25 @@ class EchoState(NamedTuple):
 
 
 def spectral_radius(w: Any) -> float:
-    """The greatest absolute value of the eigenvalues of a square matrix: an array, or sparse.
+    """The greatest absolute value of the eigenvalues of a square matrix.
 
+    Parameters
+    ----------
+    w : array or sparse matrix, (n, n)
+        The matrix, on the host.
+
+    Returns
+    -------
+    float
+        Its spectral radius.
+
+    Raises
+    ------
+    ValueError
+        It is not a square matrix of numbers.
+
+    Examples
+    --------
     >>> spectral_radius(np.array([[0.9, 10.0], [0.0, 0.9]])), spectral_radius(np.array([[0.0, -1.0], [1.0, 0.0]]))
     (0.9, 1.0)
     """
@@ -56,6 +85,20 @@ def spectral_radius(w: Any) -> float:
 def effective_spectral_radius(w: Any, leak: Any = 1.0) -> float:
     """ρ(leak W + (1 - leak) I), of leaky units: what counts of them near the state 0 (Jaeger et al., 2007).
 
+    Parameters
+    ----------
+    w : array or sparse matrix, (n, n)
+        W, on the host.
+    leak : float or array, () or (n,), optional
+        A number, or one for each unit.
+
+    Returns
+    -------
+    float
+        The spectral radius.
+
+    Examples
+    --------
     >>> effective_spectral_radius(np.array([[0.0, -1.0], [1.0, 0.0]]), leak=0.5)
     0.707...
     """
@@ -65,8 +108,27 @@ def effective_spectral_radius(w: Any, leak: Any = 1.0) -> float:
 def echo_state_property(w: Any, leak: Any = 1.0, nonlinearity: str = "tanh") -> EchoState:
     """Whether units h' = (1 - leak) h + leak φ(W h + ...) forget their first state: as far as W alone can tell.
 
-    leak: a number, or one for each unit. nonlinearity: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"linear"``.
+    Parameters
+    ----------
+    w : array or sparse matrix, (n, n)
+        W, on the host.
+    leak : float or array, () or (n,), optional
+        A number, or one for each unit.
+    nonlinearity : {"tanh", "relu", "sigmoid", "linear"}, optional
+        φ.
 
+    Returns
+    -------
+    EchoState
+        What is proved, and by which numbers.
+
+    Raises
+    ------
+    ValueError
+        ``nonlinearity`` is another, of which is not known how steep it is.
+
+    Examples
+    --------
     >>> echo_state_property(0.5 * np.eye(2), leak=0.3).holds, echo_state_property(1.1 * np.eye(2), leak=0.3).holds
     (True, False)
     >>> echo_state_property(np.array([[0.9, 10.0], [0.0, 0.9]]))
@@ -86,8 +148,10 @@ def echo_state_property(w: Any, leak: Any = 1.0, nonlinearity: str = "tanh") -> 
 def scale_of(w: Any, radius: float) -> float:
     """What W has to be multiplied with, to have that spectral radius.
 
-    Raises:
-        ValueError: W has none: it is nilpotent (its powers become 0, as where no connections form a loop), or empty.
+    Raises
+    ------
+    ValueError
+        W has none: it is nilpotent (its powers become 0, as where no connections form a loop), or empty.
     """
     found, norm = spectral_radius(w), float(np.sqrt((abs(w) ** 2).sum()))
     if found <= w.shape[0] * np.finfo(w.dtype).eps * norm:

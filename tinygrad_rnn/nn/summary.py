@@ -51,12 +51,26 @@ class Summary:
 
 
 def summary(model: Module) -> Summary:
-    """The modules of a model that hold weights, with what they hold. What is shared counts once, where it comes first.
+    """The modules of a model that hold weights, with what they hold.
 
-    Constants are counted, too, and weights that are frozen: ``total`` is all, ``trained`` what training changes. (Each
-    gate of a cell has two biases, as PyTorch's have. Textbooks and Keras have one: after ``cell.bias_hh = None`` so has
-    a cell, and its number is theirs, such as 4 (h (x + 1) + h²) of an LSTM.)
+    What is shared counts once, where it comes first. Constants are counted, too, and weights that are frozen: ``total``
+    is all, ``trained`` what training changes. (Each gate of a cell has two biases, as PyTorch's have. Textbooks and
+    Keras have one: after ``cell.bias_hh = None`` so has a cell, and its number is theirs, such as 4 (h (x + 1) + h²) of
+    an LSTM.)
 
+    Parameters
+    ----------
+    model : Module
+        Any module.
+
+    Returns
+    -------
+    Summary
+        Shown as a table. ``rows`` has an entry for each module with tensors: its ``name``, ``kind``, ``shapes``,
+        ``count`` and ``trained``.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> class Tagger(nn.Module):
     ...     def __init__(self):

@@ -18,16 +18,36 @@ from .module import Parameter
 class LeakyCell(RNNCell):
     """Leaky units: each keeps a part of what it was, and remembers for about 1 / a steps (Mozer, 1992; Jaeger, 2001).
 
+    One step is::
+
         h' = (1 - a) * h + a * φ(W_ih x + b_ih + W_hh h + b_hh)
 
-    Args:
-        leak: a, between 0 (nothing is ever new) and 1 (an :class:`RNNCell`): a number, or an array with one for each
-            unit, or such a :class:`Parameter`, which is trained, too (and is not kept between 0 and 1).
-        recurrent: False: without W_hh and b_hh, h' = (1 - a) * h + a * φ(W_ih x + b_ih), so that units do not see each
-            other: with φ ``"linear"``, a moving average with exponential weights.
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units.
+    leak : float, array or Parameter, () or (hidden_size,)
+        a, between 0 (nothing is ever new) and 1 (an :class:`~tinygrad_rnn.nn.RNNCell`): a number, or one for each unit.
+        A :class:`~tinygrad_rnn.nn.Parameter` is trained, too (and is not kept between 0 and 1).
+    bias : bool, optional
+        Whether there are b_ih and b_hh.
+    nonlinearity : str or callable, optional
+        φ, as of :class:`~tinygrad_rnn.nn.RNNCell`.
+    recurrent : bool, optional
+        False: without W_hh and b_hh, ``h' = (1 - a) * h + a * φ(W_ih x + b_ih)``, so that units do not see each other:
+        with φ ``"linear"``, a moving average with exponential weights.
+    **keywords
+        ``rng`` and ``dtype``, as of :class:`~tinygrad_rnn.nn.RNNCell`.
 
-    The others are :class:`RNNCell`'s.
+    Raises
+    ------
+    ValueError
+        ``leak`` is not between 0 and 1, or has another shape.
 
+    Examples
+    --------
     >>> cell = LeakyCell(1, 1, 0.5, bias=False, nonlinearity="linear", recurrent=False)
     >>> cell.weight_ih.data = np.ones((1, 1), np.float32)
     >>> h = np.array([[8]], np.float32)
@@ -52,6 +72,7 @@ class LeakyCell(RNNCell):
             self.weight_hh = self.bias_hh = None
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and the next state."""
         net = self.of_input(x)
         if self.weight_hh is not None:
             net = net + self.of_state(h)
@@ -62,6 +83,8 @@ class LeakyCell(RNNCell):
 class ClockworkCell(RNNCell):
     """The clockwork cell (Koutník et al., 2014): modules of units, each of which changes only when its period is over.
 
+    One step is::
+
         h'_k = φ(W_ih x + b_ih + Σ_{j ≥ k} W_hh h_j + b_hh)_k    if the number of the step can be divided by period k,
         h'_k = h_k                                               if not
 
@@ -69,11 +92,29 @@ class ClockworkCell(RNNCell):
     and not used. The number of the step, from 0 (where all modules change), is part of the state, which is (h, clock):
     each sequence has a clock of its own.
 
-    Args:
-        periods: of the modules, ascending: whole numbers, from 1. The units are shared out evenly.
+    Parameters
+    ----------
+    input_size : int
+        The number of features of an input.
+    hidden_size : int
+        The number of units: a multiple of the number of periods, as they are shared out evenly.
+    periods : sequence of int
+        Those of the modules, ascending: whole numbers, from 1.
+    bias : bool, optional
+        Whether there are b_ih and b_hh.
+    nonlinearity : str or callable, optional
+        φ, as of :class:`~tinygrad_rnn.nn.RNNCell`.
+    **keywords
+        ``rng`` and ``dtype``, as of :class:`~tinygrad_rnn.nn.RNNCell`.
 
-    The others are :class:`RNNCell`'s.
+    Raises
+    ------
+    ValueError
+        The periods are none, do not divide the units, or are all over at once only after more steps than the dtype can
+        count.
 
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> ys, (h, clock) = nn.scan(ClockworkCell(1, 2, periods=(1, 2), rng=0), np.ones((4, 1, 1), np.float32))
     >>> ys.data[:, 0].round(2)
@@ -107,13 +148,16 @@ class ClockworkCell(RNNCell):
         self.weight_hh = Parameter(self.weight_hh.data * self.connected.data)
 
     def initial_state(self, x: Any) -> Any:
+        """Zeros, and the clocks at 0, as integers."""
         h, clock = super().initial_state(x)
         return h, clock.astype(np.int64)  # which noise, norms and skips leave alone
 
     def of_state(self, h: Any) -> Any:
+        """The affine map of the state, by the connections that there are."""
         return linear(h, self.weight_hh * self.connected, self.bias_hh)
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step: h' is the output, and (h', clock) the next state, each clock one step on."""
         h, clock = state
         new = activation(self.nonlinearity)(self.of_input(x) + self.of_state(h))
         h = where(remainder(clock, self.unit_periods) == 0, new, h)

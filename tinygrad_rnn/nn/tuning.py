@@ -3,7 +3,7 @@
 The error that is made smaller is that of ridge regression in cross-validation: the series is cut into folds, and the
 readout of each is solved for from all others. So it is a function of the reservoir alone, and of λ; it is
 differentiated through the equations that the readouts solve, and back through time, through the reservoir. It starts at
-what :meth:`~.echo_state.EchoStateNetwork.fit` has found, and there is always a readout that is optimal.
+what :meth:`~tinygrad_rnn.nn.EchoStateNetwork.fit` has found, and there is always a readout that is optimal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import whole
+from ..errors import described, whole
 from ..ops import at, concatenate, exp, matmul, solve, stack
 from ..tensor import Tensor, tensor
 from .echo_state import EchoStateNetwork
@@ -45,28 +45,49 @@ def tune(
 ) -> EchoStateNetwork:  # fmt: skip
     """Train a network's reservoir by back-propagation through time, and fit its readout again.
 
+    What is made smaller is::
+
         minimise over θ  Σ_k ‖Y_k - X_k W_k‖² / Σ ‖Y - Ȳ‖²      W_k = (Σ_{j≠k} X_jᵀX_j + λ I)⁻¹ Σ_{j≠k} X_jᵀY_j
 
     X_k are the states (and inputs) of fold k, which θ makes: a gain for each of W, W_in, W_fb and b, the leak, the
     connections and weights that there are, and λ. It is Adam that minimises; the best of all steps is kept.
 
-    Args:
-        network: one that is fitted already, whose reservoir it starts from; or not, then it is fitted first.
-        X, y: as of ``fit``. Teachers are fed back, where outputs are.
-        steps: how many gradients; each runs all series forward and back, whose states have to fit into memory.
-        lr: the learning rate: gains are trained by their logarithm, weights in units of their root mean square.
-        train: what is trained, of ``"spectral_radius"``, ``"leak"``, ``"input_scaling"``, ``"bias_scaling"``,
-            ``"feedback_scaling"``, ``"weights"`` and ``"ridge"``.
-        folds: into how many parts, one after another, the steps after the washout are cut.
-        clip: gradients of a greater norm are scaled to this one.
-        on_step: called with the number of a step and the error, for a progress bar; returns True to stop.
+    Parameters
+    ----------
+    network : EchoStateNetwork
+        One that is fitted already, whose reservoir it starts from; or not, then it is fitted first.
+    X, y : array or list of array
+        As of :meth:`~tinygrad_rnn.nn.EchoStateNetwork.fit`. Teachers are fed back, where outputs are.
+    steps : int, optional
+        How many gradients; each runs all series forward and back, whose states have to fit into memory.
+    lr : float, optional
+        The learning rate: gains are trained by their logarithm, weights in units of their root mean square.
+    train : iterable of str, optional
+        What is trained, of ``"spectral_radius"``, ``"leak"``, ``"input_scaling"``, ``"bias_scaling"``,
+        ``"feedback_scaling"``, ``"weights"`` and ``"ridge"``.
+    folds : int, optional
+        Into how many parts, one after another, the steps after the washout are cut.
+    clip : float, optional
+        Gradients of a greater norm are scaled to this one.
+    on_step : callable, optional
+        Called with the number of a step and the error, for a progress bar; returns True to stop.
 
-    Returns:
-        The network, with the tuned reservoir, a readout fitted to its states, and ``tuning_``, a :class:`Tuning`.
+    Returns
+    -------
+    EchoStateNetwork
+        The network, with the tuned reservoir, a readout fitted to its states, and ``tuning_``: ``errors`` (the
+        normalised errors in cross-validation, before each step and at the end), ``best`` (the step before which it was
+        the smallest), ``spectral_radius``, ``leak`` and ``ridge``.
 
-    Raises:
-        FloatingPointError: the error is not finite at some step: the network is as ``fit`` made it.
+    Raises
+    ------
+    ValueError
+        There is nothing of ``train`` to be trained in this reservoir, or it has a readout of its own.
+    FloatingPointError
+        The error is not finite at some step: the network is as ``fit`` made it.
 
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> u = rng.uniform(-1, 1, (400, 1))
     >>> y = u[2:-1] * u[1:-2] + u[:-3] ** 2
@@ -79,6 +100,9 @@ def tune(
 
     names, steps, folds = checked_names(train), whole("steps", steps, 1), whole("folds", folds, 2)
     clip = number("clip", clip, 0)
+    if network.readout is not None:
+        raise ValueError("tune: it minimises the error of a ridge regression, and the network has another readout: "
+                         f"expected readout=None, got {described(network.readout)}")  # fmt: skip
     given = network._taught(X, y)
     if network.__sklearn_is_fitted__():
         network._check_fitted(given)

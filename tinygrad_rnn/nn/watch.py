@@ -14,26 +14,38 @@ _seen: ContextVar[tuple[dict[str, list], set] | None] = ContextVar("seen", defau
 def watching(*cells: Any) -> Iterator[dict[str, list]]:
     """Collect what cells compute within their steps, by name: lists with an entry for each step of a scan, in time.
 
-    Args:
-        cells: whose, with the cells within them; all, if none is named.
-
     Entry t is that of step t, in a scan that is reversed, too; None, if the step was not computed, as nobody had an
     input, or has not shown it. (Where only some sequences have one, the rows of the others mean nothing.) A second scan
     is put behind the first. In a network a name begins with its layer and direction, as the weights do. What is
     collected is on the tape: it can be differentiated with regard to. Not so in a checkpointed scan, where it is
     constant; what is computed again is not shown again.
 
+    A scan itself shows the state after each step, as ``"state"``, nested as the cell's is: what the next step starts
+    from, where a mask has held it, too.
+
+    Parameters
+    ----------
+    *cells : Cell
+        Whose, with the cells within them; all, if none is named.
+
+    Yields
+    ------
+    dict of str to list
+        What was collected so far.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> from tinygrad_rnn import nn
     >>> x = np.ones((7, 2, 3), np.float32)
     >>> with watching() as seen:
     ...     ys, h = nn.scan(nn.GRUCell(3, 4, rng=0), x, lengths=[5, 2], reverse=True)
-    >>> list(seen), seen["z"][0].shape, seen["z"][5:]
-    (['r', 'z', 'n'], (2, 4), [None, None])
+    >>> list(seen), seen["z"][0].shape, seen["z"][5:], seen["state"][0] is h
+    (['r', 'z', 'n', 'state'], (2, 4), [None, None], True)
     >>> with watching() as seen:
     ...     ys, h = nn.GRU(3, 4, bidirectional=True, rng=0)(x)
-    >>> list(seen)[2:4], len(seen["layers.0.backward.z"])
-    (['layers.0.forward.n', 'layers.0.backward.r'], 7)
+    >>> list(seen)[3:5], len(seen["layers.0.backward.z"])
+    (['layers.0.forward.state', 'layers.0.backward.r'], 7)
     """
     seen: dict[str, list] = {}
     token = _seen.set((seen, {module for cell in cells for module in cell.modules()}))
@@ -94,13 +106,17 @@ def in_time(time: int) -> Iterator[dict[int, dict] | None]:
     hand_on({name: [v[0] if len(v) == 1 else tuple(v) for v in values] for name, values in found.items()})
 
 
-def noted(step: Callable, steps: dict[int, dict], times: Any) -> Callable:
-    """The same step; what it shows is kept apart, by its time."""
+def noted(cell: Any, step: Callable, steps: dict[int, dict], times: Any) -> Callable:
+    """The same step of that cell; what it shows, and the state after it, is kept apart, by its time."""
     numbers = iter(times)
 
     def noted_step(x: Any, state: Any) -> tuple[Any, Any]:
-        with collected() as steps[next(numbers)]:
-            return step(x, state)
+        with collected() as found:
+            y, after = step(x, state)
+        with collected() as own:
+            show(cell, {"state": after})
+        steps[next(numbers)] = found | own  # not the states of a scan within the step
+        return y, after
 
     return noted_step
 

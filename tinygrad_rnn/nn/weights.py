@@ -1,7 +1,7 @@
 """Weights and checkpoints in files: NumPy's ``.npz``, or ``.safetensors``. Neither can hold code, and none is run.
 
 A file is replaced whole or not at all: whatever happens while it is written, what is under its name is the old file or
-the new one. What cannot be read back exactly is refused, with a :class:`CheckpointError`.
+the new one. What cannot be read back exactly is refused, with a :class:`~tinygrad_rnn.CheckpointError`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,38 @@ from .exchange import array_in
 
 
 class CheckpointError(ValueError):
-    """A file of weights that is damaged, or that is none."""
+    """A file of weights that is damaged, or that is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "checkpoint.npz")
+    >>> _ = Path(path).write_bytes(b"no weights")
+    >>> load(path)
+    Traceback (most recent call last):
+    tinygrad_rnn.nn.weights.CheckpointError: ...checkpoint.npz: not a whole .npz file of arrays: ...
+    """
 
 
 def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     """Write arrays to a file, by their names: a ``state_dict``, or several in one dict.
 
-    Args:
-        path: ends in ``.npz``, or in ``.safetensors`` (which needs the package of that name, and holds only numbers).
-        state: arrays, tensors (also PyTorch's), numbers and strings, in a dict; dicts in it are kept (a/b in the file).
+    The file is replaced whole or not at all.
 
+    Parameters
+    ----------
+    path : str or path
+        Ends in ``.npz``, or in ``.safetensors`` (which needs the package of that name, and holds only numbers).
+    state : mapping of str
+        Arrays, tensors (also PyTorch's), numbers and strings; dicts in it are kept (a/b in the file).
+
+    Raises
+    ------
+    ValueError
+        The path ends in something else.
+
+    Examples
+    --------
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "checkpoint.npz")
     >>> save(path, {"model": {"weight": np.ones(2)}, "epoch": 3})
@@ -64,10 +86,32 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what :func:`save` wrote: NumPy arrays in a dict, as it was. (Numbers and strings come back as 0-d arrays.)
+    """Read what :func:`~tinygrad_rnn.save` wrote.
 
-    Raises:
-        CheckpointError: the file is damaged, or no such file. Nothing in it is ever executed.
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    dict
+        NumPy arrays, nested as they were. Numbers and strings come back as 0-d arrays.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, or no such file. Nothing in it is ever executed.
+    ValueError
+        The path ends neither in ``.npz`` nor in ``.safetensors``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.npz")
+    >>> save(path, {"weight": np.ones(2)})
+    >>> load(path)
+    {'weight': array([1., 1.])}
     """
     path = Path(path)
     decode = {".npz": _from_npz, ".safetensors": _from_safetensors}[_format(path)]

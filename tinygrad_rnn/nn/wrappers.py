@@ -34,12 +34,24 @@ from .watch import unwatched
 
 
 class Wrapper(Cell):
-    """A cell around another one, ``self.cell``. As it is, it changes nothing: a subclass does, in ``step``. (What is no
-    subclass wraps nothing: a cell that is made of others is a cell, and its state its own.)
+    """A cell around another one, ``self.cell``; as it is, it changes nothing: a subclass does, in ``step``.
 
-    If it remembers something itself, it overrides ``initial_state``, too, and its state is a tuple with the state of
-    the cell within. What is random in it is drawn from ``self.rng``, while ``self.training``.
+    (What is no subclass wraps nothing: a cell that is made of others is a cell, and its state its own.) If it remembers
+    something itself, it overrides ``initial_state``, too, and its state is a tuple with the state of the cell within.
+    What is random in it is drawn from ``self.rng``, while ``self.training``.
 
+    Parameters
+    ----------
+    cell : Cell
+        The cell within.
+
+    Raises
+    ------
+    TypeError
+        It is no cell.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> class Summed(Wrapper):
     ...     '''Its output is the sum of the cell's outputs so far.'''
@@ -62,9 +74,11 @@ class Wrapper(Cell):
         self.cell, self.input_size = cell, cell.input_size
 
     def initial_state(self, x: Any) -> Any:
+        """That of the cell within."""
         return self.cell.initial_state(x)
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within."""
         return self.cell.step(x, state)
 
 
@@ -74,19 +88,34 @@ class Wrapper(Cell):
 class TimeSkip(Wrapper):
     """A connection over time (Lin et al., 1996): what was ``skip`` steps ago is seen next to what was just before.
 
+    One step is::
+
         y, s_t = step(x_t, s_{t-1} + W s_{t-skip})
 
     So from a step to one that is n · skip later, a gradient also has a path through n steps only, not n · skip. Each
-    tensor of the state has a W of its own, in ``weights``. Before the first step is what the cell starts from.
+    tensor of the state has a W of its own, in ``weights``. Before the first step is what the cell starts from. The
+    state is (the cell's, the skip - 1 states before it).
 
-    Args:
-        cell: any cell. Its ``state_size`` says how large the W are.
-        skip: how many steps, at least 2.
-        rng: a seed, or a Generator, for the weights: uniform within ±1/√size.
-        dtype: of the weights: by default that of the cell's.
+    Parameters
+    ----------
+    cell : Cell
+        Any cell. Its ``state_size`` says how large the W are.
+    skip : int
+        How many steps, at least 2.
+    rng : int or Generator, optional
+        For the weights: uniform within ±1/√size.
+    dtype : dtype, optional
+        Of the weights: by default that of the cell's.
 
-    The state is (the cell's, the skip - 1 states before it).
+    Raises
+    ------
+    ValueError
+        ``skip`` is below 2.
+    TypeError
+        ``cell`` does not say its ``state_size``.
 
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell = TimeSkip(nn.LSTMCell(3, 4, rng=0), skip=10, rng=1)
     >>> [p.shape for p in cell.weights]
@@ -103,9 +132,11 @@ class TimeSkip(Wrapper):
         )
 
     def initial_state(self, x: Any) -> Any:
+        """That of the cell within, and what it starts from, for each of the steps before it."""
         return self.cell.initial_state(x), (home(self.cell).initial_state(x),) * (self.skip - 1)
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, which reads the sum of two states."""
         inner, past = state
         read = []
 
@@ -117,20 +148,35 @@ class TimeSkip(Wrapper):
         return y, (inner, (read[0], *past[:-1]))
 
     def extra_repr(self) -> str:
+        """Its setting."""
         return f"skip={self.skip}"
 
 
 class Dilated(Wrapper):
     """The state comes from ``dilation`` steps ago, instead of from the last one (Chang et al., 2017).
 
+    One step is::
+
         y, s_t = step(x_t, s_{t-dilation})
 
     So within T steps a gradient passes T / dilation steps of the cell. It is as if the sequence was dealt out to
     ``dilation`` cells, which share their weights, and know nothing of each other; a layer above with another dilation
-    (1, 2, 4, ...) brings them together.
+    (1, 2, 4, ...) brings them together. The state is a tuple of the last ``dilation`` states, the newest first.
 
-    The state is a tuple of the last ``dilation`` states, the newest first.
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    dilation : int
+        How many steps, at least 1.
 
+    Raises
+    ------
+    ValueError
+        ``dilation`` is below 1.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cells = [Dilated(nn.GRUCell(3, 3, rng=i), dilation=2**i) for i in range(3)]
     >>> ys = np.ones((7, 2, 3), np.float32)
@@ -147,13 +193,16 @@ class Dilated(Wrapper):
         self.dilation = dilation
 
     def initial_state(self, x: Any) -> Any:
+        """What the cell within starts from, as often as steps are skipped."""
         return (self.cell.initial_state(x),) * self.dilation
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, from the oldest of the states."""
         y, new = self.cell.step(x, state[-1])
         return y, (new, *state[:-1])
 
     def extra_repr(self) -> str:
+        """Its setting."""
         return f"dilation={self.dilation}"
 
 
@@ -161,9 +210,23 @@ class Dilated(Wrapper):
 
 
 class Residual(Wrapper):
-    """The input is added to the cell's output, y' = x + y, which must be of one size (He et al., 2016)."""
+    """The input is added to the cell's output, y' = x + y, which must be of one size (He et al., 2016).
+
+    Parameters
+    ----------
+    cell : Cell
+        Any cell whose output is of the size of its input.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> cell, x = nn.GRUCell(3, 3, rng=0), np.ones((2, 3), np.float32)
+    >>> np.array_equal(Residual(cell)(x)[0].data, x + cell(x)[0].data)
+    True
+    """
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, its output added to x."""
         y, state = self.cell.step(x, state)
         return x + alike(y, x, "Residual"), state
 
@@ -173,12 +236,30 @@ class Highway(Wrapper):
 
     T = σ(W x + b), where ``transform`` is the affine map. The sizes of x and y must agree.
 
-    Args:
-        cell: any cell.
-        bias: what b is at first. It is negative, so that at first most of the input passes.
-        size: of x and y; by default the cell's ``input_size``.
-        rng: a seed, or a Generator, for W: uniform within ±1/√size.
-        dtype: of W and b: by default that of the cell's weights.
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    bias : float, optional
+        What b is at first. It is negative, so that at first most of the input passes.
+    size : int, optional
+        Of x and y; by default the cell's ``input_size``.
+    rng : int or Generator, optional
+        For W: uniform within ±1/√size.
+    dtype : dtype, optional
+        Of W and b: by default that of the cell's weights.
+
+    Raises
+    ------
+    ValueError
+        Neither ``size`` nor the cell says how large x is.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> closed = Highway(nn.GRUCell(2, 2, rng=0), bias=-1e9)
+    >>> closed(np.array([[0.5, 100.0]], np.float32))[0].data
+    array([[  0.5, 100. ]], dtype=float32)
     """
 
     def __init__(
@@ -191,14 +272,29 @@ class Highway(Wrapper):
         self.transform = transform_gate(cell, size, bias, rng, dtype)
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, its output mixed with x."""
         y, state = self.cell.step(x, state)
         return x + sigmoid(self.transform(x)) * (alike(y, x, "Highway") - x), state
 
 
 class Dense(Wrapper):
-    """The output is the input and the cell's output, concatenated: y' = [x, y] (Huang et al., 2017)."""
+    """The output is the input and the cell's output, concatenated: y' = [x, y] (Huang et al., 2017).
+
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> y, h = Dense(nn.GRUCell(3, 4, rng=0))(np.ones((2, 3), np.float32))
+    >>> y.shape, h.shape
+    ((2, 7), (2, 4))
+    """
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, x before its output."""
         y, state = self.cell.step(x, state)
         return concatenate([x, y], axis=-1), state
 
@@ -221,6 +317,7 @@ class StateNoise(Wrapper):
         raise NotImplementedError
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, its new state mixed with the old one."""
         return around(self.cell, self._mix, WRITING).step(x, state)
 
     def _mix(self, cell: Cell, x: Any, old: Any) -> tuple[Any, Any]:
@@ -231,6 +328,7 @@ class StateNoise(Wrapper):
         return next((after for before, after in parts if before is y), y), mixed
 
     def extra_repr(self) -> str:
+        """Its probability."""
         return f"p={self.p}"
 
 
@@ -240,11 +338,17 @@ class Zoneout(StateNoise):
     Evaluating, it is the expectation, p · old + (1 - p) · new. Where the output is a tensor of the state, as h is of
     most cells, it is the one that is kept.
 
-    Args:
-        cell: any cell.
-        p: a probability, or a tree of them like the state, as (p_h, p_c) for an LSTM.
-        rng: a seed, or a Generator, for what is drawn at each step.
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    p : float or tree of float
+        A probability, from 0 to 1, or a tree of them like the state, as (p_h, p_c) for an LSTM.
+    rng : int or Generator, optional
+        For what is drawn at each step.
 
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell = Zoneout(nn.LSTMCell(3, 4, rng=0), p=(0.05, 0.5), rng=1)
     >>> h, c = np.full((2, 1, 4), 5, np.float32)
@@ -255,21 +359,42 @@ class Zoneout(StateNoise):
     certain = True
 
     def mixed(self, old: Any, new: Any, p: float) -> Any:
+        """A tensor of the next state: some numbers of the old one, the others of the new."""
         return where(draw(new, p, self.rng), old, new) if self.training else new + p * (old - new)
 
 
 class RecurrentDropout(StateNoise):
     """While training, each number's change from the old state to the new is dropped with probability p.
 
+    One step is::
+
         s' = s + m * (step(x, s) - s), where m is 0 with probability p, and 1 / (1 - p) otherwise
 
     Dropped is what would be written, so nothing that is remembered is lost, however long: the idea of Semeniuta et al.
     (2016), who drop the candidate of a gated cell, i * m * g in an LSTM. The whole change takes its place here, as any
-    cell has one. Evaluating, the cell is as it is (in :class:`Zoneout`, its changes are the smaller for it). Where the
-    output is a tensor of the state, it is the changed one. The arguments are :class:`Zoneout`'s.
+    cell has one. Evaluating, the cell is as it is (in :class:`~tinygrad_rnn.nn.Zoneout`, its changes are the smaller
+    for it). Where the output is a tensor of the state, it is the changed one.
+
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    p : float or tree of float
+        A probability, from 0 to below 1, or a tree of them like the state, as (p_h, p_c) for an LSTM.
+    rng : int or Generator, optional
+        For what is drawn at each step.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> cell = RecurrentDropout(nn.GRUCell(3, 4, rng=0), p=0.5, rng=1)
+    >>> h = np.full((1, 4), 5, np.float32)
+    >>> cell(np.ones((1, 3), np.float32), h)[0].data == 5  # of one number the change is dropped
+    array([[ True, False, False, False]])
     """
 
     def mixed(self, old: Any, new: Any, p: float) -> Any:
+        """A tensor of the next state: the old one, and what is left of its change."""
         return old + mask(new, p, self.rng) * (new - old) if self.training else new
 
 
@@ -277,20 +402,27 @@ class VariationalDropout(Wrapper):
     """Dropout with the same mask at every step of a sequence (Gal and Ghahramani, 2016).
 
     Each number is 0 with probability p, and divided by 1 - p otherwise. The masks are drawn by ``initial_state``, for
-    each sequence of the batch its own, and carried in the state; evaluating, they are not used.
+    each sequence of the batch its own, and carried in the state, which is (the cell's, the masks in a dict);
+    evaluating, they are not used.
 
-    Args:
-        cell: any cell.
-        input: the probability for the numbers of x.
-        state: the probability for those of h, where h is multiplied by the recurrent weights. That is the paper's, and
-            for a cell that computes this by ``of_state`` (see :class:`AffineCell`). Of any other cell, all tensors of
-            the state, as its step reads them; or, of any cell, a tree of probabilities like the state. (A memory that
-            is read like that at each step, such as c of an LSTM, is lost in some places, and grows in the others.)
-        output: the probability for the numbers of y.
-        rng: a seed, or a Generator, for the masks.
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    input : float, optional
+        The probability for the numbers of x.
+    state : float or tree of float, optional
+        The probability for those of h, where h is multiplied by the recurrent weights. That is the paper's, and for a
+        cell that computes this by ``of_state``, as RNNCell, LSTMCell and GRUCell do. Of any other cell, all tensors of
+        the state, as its step reads them; or, of any cell, a tree of probabilities like the state. A memory that is
+        read like that at each step, such as c of an LSTM, is lost in some places, and grows in the others.
+    output : float, optional
+        The probability for the numbers of y.
+    rng : int or Generator, optional
+        For the masks.
 
-    The state is (the cell's, the masks in a dict).
-
+    Examples
+    --------
     >>> from tinygrad_rnn import nn
     >>> cell = VariationalDropout(nn.LSTMCell(3, 4, rng=0), input=0.2, state=0.5, rng=1)
     >>> ys, (inner, masks) = nn.scan(cell, np.ones((7, 1, 3), np.float32))
@@ -307,6 +439,7 @@ class VariationalDropout(Wrapper):
         self.fed_back = map_of_state(innermost(cell))[:1] if state and isinstance(state, Real) else ()
 
     def initial_state(self, x: Any) -> Any:
+        """That of the cell within, and new masks; ones, if it is not trained."""
         inner, x = self.cell.initial_state(x), bare(x)
 
         def drawn(like: Any, p: float) -> Any:
@@ -330,6 +463,7 @@ class VariationalDropout(Wrapper):
             return self.cell.step(none, self.cell.initial_state(none))[0].shape[-1]
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, behind the masks."""
         inner, masks = state
         if not self.training:
             y, inner = self.cell.step(x, inner)
@@ -344,6 +478,7 @@ class VariationalDropout(Wrapper):
         return times(y, masks["output"]), (inner, masks)
 
     def extra_repr(self) -> str:
+        """Its probabilities."""
         return f"input={self.input}, state={self.state}, output={self.output}"
 
 
@@ -353,13 +488,27 @@ class VariationalDropout(Wrapper):
 class LayerNormalized(Wrapper):
     """Layer normalisation within a recurrence (Ba et al., 2016), so that the state's size settles.
 
-    A cell that computes by the two maps of :class:`AffineCell`, ``of_input`` and ``of_state`` (as RNNCell, LSTMCell,
-    and GRUCell do) has the results of both normalised, all gates together: LN(W_ih x + b_ih) + LN(W_hh h + b_hh) takes
-    the place of their sum, as in the paper. (Its normalisation of c, before the output, is not part of this.) Of any
-    other cell, each tensor of the state is normalised as the step reads it: step(x, LN(s)).
+    A cell that computes by two maps, ``of_input`` and ``of_state`` (as RNNCell, LSTMCell and GRUCell do) has the
+    results of both normalised, all gates together: LN(W_ih x + b_ih) + LN(W_hh h + b_hh) takes the place of their sum,
+    as in the paper. (Its normalisation of c, before the output, is not part of this.) Of any other cell, each tensor of
+    the state is normalised as the step reads it: step(x, LN(s)). Each has a weight and a bias of its own, in
+    ``of_input`` and ``of_state``.
 
-    Each has a weight and a bias of its own, in ``of_input`` and ``of_state``. eps: see :class:`LayerNorm`; dtype: of
-    these, by default that of the cell's weights.
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    eps : float, optional
+        As of :class:`~tinygrad_rnn.nn.LayerNorm`.
+    dtype : dtype, optional
+        Of the normalisations' weights, by default that of the cell's.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> cell = LayerNormalized(nn.LSTMCell(3, 4, rng=0))
+    >>> cell.of_input, cell.of_state
+    (LayerNorm((16,), eps=1e-05), LayerNorm((16,), eps=1e-05))
     """
 
     def __init__(self, cell: Cell, eps: float = 1e-5, *, dtype: Any = None):
@@ -372,6 +521,7 @@ class LayerNormalized(Wrapper):
         )
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step of the cell within, its maps, or what it reads, normalised."""
         if self.of_input is None:
             return around(self.cell, self._read_normalized, READING).step(x, state)
         return within(self.cell, self._normalized).step(x, state)

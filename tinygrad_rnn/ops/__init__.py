@@ -1,5 +1,9 @@
 """The operations: arrays or tensors in, the same out; what is recorded can be differentiated.
 
+An operation that has the name of a NumPy function takes that function's arguments, and they mean the same; those that
+it does not have (``out``, ``where``, ``order``) are refused. So the documentation of such an operation says what it
+computes, and what is special here: where its gradient is a convention, and what it does with infinities and NaN.
+
 Each is a primitive, or a few lines made of primitives, in the file named after its kind. A derivative is written there,
 beside the forward, and nowhere else in the package. ``@tg.primitive`` adds an operation just as they do.
 """

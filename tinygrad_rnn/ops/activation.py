@@ -24,6 +24,18 @@ __all__ = [
 def sigmoid(x):
     """The logistic function exp(x) / (1 + exp(x)); exact for very negative x, too, and without overflow.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Numbers from 0 to 1.
+
+    Examples
+    --------
     >>> sigmoid(np.array([-20.0, 0.0, 20.0]))
     array([2.06115362e-09, 5.00000000e-01, 9.99999998e-01])
     """
@@ -42,8 +54,20 @@ def constants_of_sigmoid(kind: type, dtype: Any) -> tuple:
 
 @primitive(kind="elementwise")
 def relu(x):
-    """max(x, 0), the rectified linear unit. Its gradient at 0 is 0.
+    """The rectified linear unit max(x, 0): its gradient at 0 is 0.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> relu(np.array([-1.0, 2.0]))
     array([0., 2.])
     """
@@ -52,8 +76,22 @@ def relu(x):
 
 @primitive(kind="elementwise")
 def leaky_relu(x, slope=0.01):
-    """x where it is positive, slope · x elsewhere. Its gradient at 0 is the slope.
+    """The leaky rectifier: x where it is positive, slope · x elsewhere. Its gradient at 0 is the slope.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+    slope : float, optional
+        That of the negative part.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> leaky_relu(np.array([-1.0, 2.0]), 0.1)
     array([-0.1,  2. ])
     """
@@ -62,8 +100,22 @@ def leaky_relu(x, slope=0.01):
 
 @primitive(kind="elementwise")
 def elu(x, alpha=1.0):
-    """x where it is positive, alpha · (exp(x) - 1) elsewhere (Clevert et al., 2016).
+    """The exponential linear unit (Clevert et al., 2016): x where it is positive, alpha · (exp(x) - 1) elsewhere.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+    alpha : float, optional
+        How far below 0 it goes.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> elu(np.array([-1.0, 2.0]))
     array([-0.63212056,  2.        ])
     """
@@ -72,8 +124,20 @@ def elu(x, alpha=1.0):
 
 @primitive(kind="elementwise")
 def softplus(x):
-    """log(1 + exp(x)), without overflow.
+    """The smooth rectifier log(1 + exp(x)), without overflow.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> softplus(np.array([0.0, 1000.0]))
     array([6.93147181e-01, 1.00000000e+03])
     """
@@ -82,8 +146,20 @@ def softplus(x):
 
 @primitive(kind="elementwise")
 def log_sigmoid(x):
-    """log(sigmoid(x)) = -softplus(-x), without overflow.
+    """The logarithm of the logistic function, log(sigmoid(x)) = -softplus(-x), without overflow.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> log_sigmoid(np.array([0.0, -1000.0]))
     array([-6.93147181e-01, -1.00000000e+03])
     """
@@ -99,8 +175,20 @@ log_sigmoid.vjp(lambda g, x: g * sigmoid(-x))
 
 
 def silu(x: Any) -> Any:
-    """x · sigmoid(x), also called swish (Elfwing et al., 2018).
+    """The sigmoid linear unit x · sigmoid(x), also called swish (Elfwing et al., 2018).
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> silu(np.array([0.0, 1.0]))
     array([0.        , 0.73105858])
     """
@@ -108,10 +196,22 @@ def silu(x: Any) -> Any:
 
 
 def gelu(x: Any, approximate: bool = False) -> Any:
-    """x · Φ(x), where Φ is the normal distribution function (Hendrycks & Gimpel, 2016).
+    """The Gaussian error linear unit x · Φ(x), where Φ is the normal distribution function (Hendrycks & Gimpel, 2016).
 
-    approximate: use 0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 x³))), as many published models do.
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+    approximate : bool, optional
+        Use 0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 x³))), as many published models do.
 
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> gelu(np.array([0.0, 1.0]))
     array([0.        , 0.84134475])
     """
@@ -123,8 +223,20 @@ def gelu(x: Any, approximate: bool = False) -> Any:
 
 @primitive(kind="elementwise")
 def erf(x):
-    """The error function 2/√π ∫₀ˣ exp(-t²) dt, by the rational approximations of Cody (1969), in three ranges of |x|.
+    """The error function 2/√π ∫₀ˣ exp(-t²) dt, by rational approximations in three ranges (Cody, 1969).
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> erf(np.array([0.0, 1.0]))
     array([0.        , 0.84270079])
     """

@@ -33,18 +33,34 @@ def checkpoint(
 
     Values and gradients, of every order, are those of a plain call. Checkpoints may be nested.
 
-    Args:
-        function: returns a tensor, or tensors in tuples, lists and dicts (whatever else is among them is passed on).
-            It must compute the same when it is run again, so it should change nothing, and depend on nothing else.
-        inputs: what it is called with: tensors, in any nesting, and anything else.
-        parameters: the leaves that it uses without being passed them, such as ``module.parameters()``. They must have
-            the same values when the tape is walked: an optimiser steps after the backward pass.
-        generators: those that it draws random numbers from. Each draws the same again, and is then put back.
+    Parameters
+    ----------
+    function : callable
+        Returns a tensor, or tensors in tuples, lists and dicts (whatever else is among them is passed on). It must
+        compute the same when it is run again, so it should change nothing, and depend on nothing else.
+    *inputs : Tensor, a nest of them, or anything else
+        What it is called with.
+    parameters : iterable of Tensor, optional
+        The leaves that it uses without being passed them, such as ``module.parameters()``. They must have the same
+        values when the tape is walked: an optimiser steps after the backward pass.
+    generators : iterable of numpy.random.Generator, optional
+        Those that it draws random numbers from. Each draws the same again, and is then put back.
 
-    Raises:
-        RuntimeError: on the way back: a parameter was changed meanwhile; the function uses a tensor that requires a
-            gradient, and is neither an input nor a parameter; or it did not return the same again.
+    Returns
+    -------
+    Tensor, or a nest of them
+        What the function returns.
 
+    Raises
+    ------
+    TypeError
+        One of the parameters is no leaf.
+    RuntimeError
+        On the way back: a parameter was changed meanwhile; the function uses a tensor that requires a gradient, and is
+        neither an input nor a parameter; or it did not return the same again.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
     >>> y = checkpoint(lambda x: np.exp(np.sin(x) ** 2), x)

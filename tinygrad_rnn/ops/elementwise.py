@@ -6,9 +6,9 @@ sums the gradients back, and no rule mentions it. Everything takes arrays or ten
 
 Two things hold throughout. At a kink the rule is the one that PyTorch's documentation states: the sub-gradient of least
 norm. And where a derivative divides by 0 (of roots, logarithms, powers, quotients), a gradient of exactly 0 stays 0
-(:func:`quotient`), so that ``where`` shields what it does not select: ``where(x > 0, sqrt(x), 0)`` has the gradient 0
-at 0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN. And what is 0
-only because another factor is, as in ``sqrt(x) ** 2`` at 0, gets the gradient 0 where PyTorch's is NaN.)
+(:func:`~tinygrad_rnn.quotient`), so that ``where`` shields what it does not select: ``where(x > 0, sqrt(x), 0)`` has
+the gradient 0 at 0, not NaN. (A factor that is infinite itself, as in ``exp(1000) * x``, is not shielded: 0 · ∞ is NaN.
+And what is 0 only because another factor is, as in ``sqrt(x) ** 2`` at 0, gets the gradient 0 where PyTorch's is NaN.)
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ __all__ = [
 def add(a, b):
     """The sum a + b.
 
+    Examples
+    --------
     >>> add(np.array([1.0, 2.0]), 10.0)
     array([11., 12.])
     """
@@ -49,6 +51,8 @@ def add(a, b):
 def subtract(a, b):
     """The difference a - b.
 
+    Examples
+    --------
     >>> subtract(np.array([1.0, 2.0]), 10.0)
     array([-9., -8.])
     """
@@ -58,6 +62,8 @@ def subtract(a, b):
 def multiply(a, b):
     """The product a · b, element by element.
 
+    Examples
+    --------
     >>> multiply(np.array([1.0, 2.0]), 10.0)
     array([10., 20.])
     """
@@ -67,6 +73,8 @@ def multiply(a, b):
 def divide(a, b):
     """The quotient a / b.
 
+    Examples
+    --------
     >>> divide(np.array([1.0, 2.0]), 4.0)
     array([0.25, 0.5 ])
     """
@@ -76,6 +84,18 @@ def divide(a, b):
 def quotient(a, b):
     """The quotient a / b, and exactly 0 where a is 0, whatever b is: how rules divide a gradient by what may be 0.
 
+    Parameters
+    ----------
+    a, b : array, Tensor or number
+        What broadcasts.
+
+    Returns
+    -------
+    array or Tensor
+        Of the shape that they broadcast to.
+
+    Examples
+    --------
     >>> quotient(np.array([0.0, 1.0]), np.array([0.0, 4.0]))
     array([0.  , 0.25])
     """
@@ -88,6 +108,8 @@ def quotient(a, b):
 def negative(x):
     """The negative -x.
 
+    Examples
+    --------
     >>> negative(np.array([1.0, -2.0]))
     array([-1.,  2.])
     """
@@ -97,6 +119,8 @@ def negative(x):
 def positive(x):
     """A copy of x: an entry of its own on the tape.
 
+    Examples
+    --------
     >>> positive(np.array([1.0, -2.0]))
     array([ 1., -2.])
     """
@@ -106,6 +130,8 @@ def positive(x):
 def floor_divide(a, b):
     """The quotient a / b, rounded down. It is made of steps: its gradient is 0.
 
+    Examples
+    --------
     >>> floor_divide(np.array([5.0, -5.0]), 3.0)
     array([ 1., -2.])
     """
@@ -115,6 +141,8 @@ def floor_divide(a, b):
 def remainder(a, b):
     """What a leaves when divided by b, with the sign of b: a - b · floor(a / b).
 
+    Examples
+    --------
     >>> remainder(np.array([5.0, -5.0]), 3.0)
     array([2., 1.])
     """
@@ -146,6 +174,8 @@ def power(a, b):
     Its gradient is right at a = 0, too: 0 for b = 0 and for b > 1, 1 for b = 1, infinite for 0 < b < 1. With regard to
     b it is a ** b · log(a), which is 0 at a = 0, and NaN for a negative a.
 
+    Examples
+    --------
     >>> power(np.array([0.0, 2.0]), 3.0)
     array([0., 8.])
     """
@@ -155,6 +185,8 @@ def power(a, b):
 def square(x):
     """The square x · x.
 
+    Examples
+    --------
     >>> square(np.array([3.0, -2.0]))
     array([9., 4.])
     """
@@ -164,6 +196,8 @@ def square(x):
 def sqrt(x):
     """The square root. Its derivative at 0 is infinite.
 
+    Examples
+    --------
     >>> sqrt(np.array([4.0, 9.0]))
     array([2., 3.])
     """
@@ -173,6 +207,8 @@ def sqrt(x):
 def cbrt(x):
     """The cube root, of negative numbers, too. Its derivative at 0 is infinite.
 
+    Examples
+    --------
     >>> cbrt(np.array([-8.0, 27.0]))
     array([-2.,  3.])
     """
@@ -182,6 +218,8 @@ def cbrt(x):
 def reciprocal(x):
     """The reciprocal 1 / x.
 
+    Examples
+    --------
     >>> reciprocal(np.array([2.0, -4.0]))
     array([ 0.5 , -0.25])
     """
@@ -191,6 +229,8 @@ def reciprocal(x):
 def hypot(a, b):
     """The length √(a² + b²), without overflow. Its gradient at a = b = 0 is 0.
 
+    Examples
+    --------
     >>> hypot(np.array([3.0]), np.array([4.0]))
     array([5.])
     """
@@ -232,6 +272,8 @@ hypot.vjp(lambda g, a, out: quotient(g * a, out), lambda g, b, out: quotient(g *
 def exp(x):
     """e to the power of x.
 
+    Examples
+    --------
     >>> exp(np.array([0.0, 1.0]))
     array([1.        , 2.71828183])
     """
@@ -241,6 +283,8 @@ def exp(x):
 def exp2(x):
     """2 to the power of x.
 
+    Examples
+    --------
     >>> exp2(np.array([0.0, 3.0]))
     array([1., 8.])
     """
@@ -250,6 +294,8 @@ def exp2(x):
 def expm1(x):
     """exp(x) - 1, exact near 0.
 
+    Examples
+    --------
     >>> expm1(np.array([0.0, 1e-20]))
     array([0.e+00, 1.e-20])
     """
@@ -259,6 +305,8 @@ def expm1(x):
 def log(x):
     """The natural logarithm.
 
+    Examples
+    --------
     >>> log(np.array([1.0, np.e]))
     array([0., 1.])
     """
@@ -268,6 +316,8 @@ def log(x):
 def log2(x):
     """The logarithm to the base 2.
 
+    Examples
+    --------
     >>> log2(np.array([1.0, 8.0]))
     array([0., 3.])
     """
@@ -277,6 +327,8 @@ def log2(x):
 def log10(x):
     """The logarithm to the base 10.
 
+    Examples
+    --------
     >>> log10(np.array([1.0, 1000.0]))
     array([0., 3.])
     """
@@ -286,6 +338,8 @@ def log10(x):
 def log1p(x):
     """log(1 + x), exact near 0.
 
+    Examples
+    --------
     >>> log1p(np.array([0.0, 1e-20]))
     array([0.e+00, 1.e-20])
     """
@@ -295,6 +349,8 @@ def log1p(x):
 def logaddexp(a, b):
     """log(exp(a) + exp(b)), without overflow. Where both are -∞ its gradient is 0.
 
+    Examples
+    --------
     >>> logaddexp(np.array([0.0, 1000.0]), 0.0)
     array([6.93147181e-01, 1.00000000e+03])
     """
@@ -322,6 +378,8 @@ logaddexp.vjp(_share, lambda g, a, b, out: _share(g, b, a, out))
 def sin(x):
     """The sine of x, in radians.
 
+    Examples
+    --------
     >>> sin(np.array([0.0, np.pi / 2]))
     array([0., 1.])
     """
@@ -331,6 +389,8 @@ def sin(x):
 def cos(x):
     """The cosine of x, in radians.
 
+    Examples
+    --------
     >>> cos(np.array([0.0, np.pi]))
     array([ 1., -1.])
     """
@@ -340,6 +400,8 @@ def cos(x):
 def tan(x):
     """The tangent of x, in radians.
 
+    Examples
+    --------
     >>> tan(np.array([0.0, 1.0]))
     array([0.        , 1.55740772])
     """
@@ -349,6 +411,8 @@ def tan(x):
 def arcsin(x):
     """The angle in [-π/2, π/2] whose sine is x. Its derivative at ±1 is infinite.
 
+    Examples
+    --------
     >>> arcsin(np.array([0.0, 1.0]))
     array([0.        , 1.57079633])
     """
@@ -358,6 +422,8 @@ def arcsin(x):
 def arccos(x):
     """The angle in [0, π] whose cosine is x. Its derivative at ±1 is infinite.
 
+    Examples
+    --------
     >>> arccos(np.array([0.0, 1.0]))
     array([1.57079633, 0.        ])
     """
@@ -367,6 +433,8 @@ def arccos(x):
 def arctan(x):
     """The angle in (-π/2, π/2) whose tangent is x.
 
+    Examples
+    --------
     >>> arctan(np.array([0.0, 1.0]))
     array([0.        , 0.78539816])
     """
@@ -376,6 +444,8 @@ def arctan(x):
 def arctan2(y, x):
     """The angle of the point (x, y), in (-π, π]. Its gradient at the origin is 0.
 
+    Examples
+    --------
     >>> arctan2(np.array([1.0, 0.0]), np.array([1.0, -1.0]))
     array([0.78539816, 3.14159265])
     """
@@ -385,6 +455,8 @@ def arctan2(y, x):
 def sinh(x):
     """The hyperbolic sine.
 
+    Examples
+    --------
     >>> sinh(np.array([0.0, 1.0]))
     array([0.        , 1.17520119])
     """
@@ -394,6 +466,8 @@ def sinh(x):
 def cosh(x):
     """The hyperbolic cosine.
 
+    Examples
+    --------
     >>> cosh(np.array([0.0, 1.0]))
     array([1.        , 1.54308063])
     """
@@ -403,6 +477,8 @@ def cosh(x):
 def tanh(x):
     """The hyperbolic tangent.
 
+    Examples
+    --------
     >>> tanh(np.array([0.0, 1.0]))
     array([0.        , 0.76159416])
     """
@@ -412,6 +488,8 @@ def tanh(x):
 def arcsinh(x):
     """The inverse of sinh.
 
+    Examples
+    --------
     >>> arcsinh(np.array([0.0, 1.0]))
     array([0.        , 0.88137359])
     """
@@ -421,6 +499,8 @@ def arcsinh(x):
 def arccosh(x):
     """The inverse of cosh, for x ≥ 1. Its derivative at 1 is infinite.
 
+    Examples
+    --------
     >>> arccosh(np.array([1.0, 2.0]))
     array([0.       , 1.3169579])
     """
@@ -430,6 +510,8 @@ def arccosh(x):
 def arctanh(x):
     """The inverse of tanh, for -1 < x < 1.
 
+    Examples
+    --------
     >>> arctanh(np.array([0.0, 0.5]))
     array([0.        , 0.54930614])
     """
@@ -461,8 +543,10 @@ arctanh.vjp(lambda g, x: quotient(g, (1 - x) * (1 + x)))
 
 @primitive(ufunc=np.absolute)
 def absolute(x):
-    """The absolute value |x|. Its gradient at 0 is 0.
+    """The absolute value: its gradient at 0 is 0.
 
+    Examples
+    --------
     >>> absolute(np.array([-1.5, 2.0]))
     array([1.5, 2. ])
     """
@@ -472,6 +556,8 @@ def absolute(x):
 def sign(x):
     """-1, 0 or 1, as x is negative, 0 or positive. Its gradient is 0.
 
+    Examples
+    --------
     >>> sign(np.array([-1.5, 0.0, 2.0]))
     array([-1.,  0.,  1.])
     """
@@ -481,6 +567,8 @@ def sign(x):
 def floor(x):
     """Rounded down. Its gradient is 0.
 
+    Examples
+    --------
     >>> floor(np.array([-1.5, 1.5]))
     array([-2.,  1.])
     """
@@ -490,6 +578,8 @@ def floor(x):
 def ceil(x):
     """Rounded up. Its gradient is 0.
 
+    Examples
+    --------
     >>> ceil(np.array([-1.5, 1.5]))
     array([-1.,  2.])
     """
@@ -499,6 +589,8 @@ def ceil(x):
 def trunc(x):
     """Rounded towards 0. Its gradient is 0.
 
+    Examples
+    --------
     >>> trunc(np.array([-1.5, 1.5]))
     array([-1.,  1.])
     """
@@ -508,6 +600,8 @@ def trunc(x):
 def round(x, decimals=0):
     """Rounded to the given number of decimals, halves to even. Its gradient is 0.
 
+    Examples
+    --------
     >>> round(np.array([0.5, 1.5, 2.25]), 1)
     array([0.5, 1.5, 2.2])
     """
@@ -518,6 +612,8 @@ def round(x, decimals=0):
 def maximum(a, b):
     """The larger of the two; NaN if one is. Where they are equal, each gets half of the gradient.
 
+    Examples
+    --------
     >>> maximum(np.array([1.0, 5.0]), 3.0)
     array([3., 5.])
     """
@@ -527,6 +623,8 @@ def maximum(a, b):
 def minimum(a, b):
     """The smaller of the two; NaN if one is. Where they are equal, each gets half of the gradient.
 
+    Examples
+    --------
     >>> minimum(np.array([1.0, 5.0]), 3.0)
     array([1., 3.])
     """
@@ -539,6 +637,8 @@ def clip(x, min=None, max=None):
     The gradient passes between the bounds, and is 0 at them and beyond. (``torch.clamp`` lets it pass at a bound.)
     Where a bound wants a gradient itself, use :func:`maximum` and :func:`minimum`.
 
+    Examples
+    --------
     >>> clip(np.array([-2.0, 0.5, 2.0]), -1, 1)
     array([-1. ,  0.5,  1. ])
     """
@@ -557,6 +657,8 @@ def where(condition, a, b):
 
     What is not selected gets a gradient of exactly 0, even if it is NaN.
 
+    Examples
+    --------
     >>> where(np.array([True, False]), np.array([1.0, 2.0]), 0.0)
     array([1., 0.])
     """
@@ -587,6 +689,8 @@ where.vjp(None, lambda g, condition: where(condition, g, 0), lambda g, condition
 def astype(x, /, dtype):
     """x in another dtype. Between floating-point dtypes the gradient is cast back; other kinds have none.
 
+    Examples
+    --------
     >>> astype(np.array([1.5, 2.5]), np.float32)
     array([1.5, 2.5], dtype=float32)
     """
@@ -599,8 +703,31 @@ def _move(x, /, source, target):
 
 
 def to(x: Any, device: str) -> Any:
-    """x on a device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``. Its gradient comes back to where x is.
+    """The same values on a device; the gradient comes back to where x is.
 
+    Parameters
+    ----------
+    x : array, Tensor or number
+        Of any shape.
+    device : str
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+
+    Returns
+    -------
+    array or Tensor
+        On that device: x itself, if it is there already.
+
+    Raises
+    ------
+    ValueError
+        There is no such name of a device.
+    ImportError
+        CuPy is not installed.
+    RuntimeError
+        CuPy finds no such GPU.
+
+    Examples
+    --------
     >>> to(np.array([1.0]), "cpu")
     array([1.])
     """

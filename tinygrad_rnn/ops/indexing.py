@@ -29,8 +29,29 @@ __all__ = ["at", "getitem", "one_hot", "take", "take_along_axis"]
 
 @primitive
 def getitem(x, /, index):
-    """``x[index]``, for any of NumPy's indices. The gradient of a place is the sum over all that was taken from it.
+    """What ``x[index]`` is, for any of NumPy's indices.
 
+    The gradient of a place is the sum over all that was taken from it.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        What is indexed.
+    index : int, slice, None, Ellipsis, array of int or bool, or a tuple of these
+        Which places: constants.
+
+    Returns
+    -------
+    array or Tensor
+        The elements there: a copy or a view, as of NumPy.
+
+    Raises
+    ------
+    IndexError
+        There is no such place.
+
+    Examples
+    --------
     >>> getitem(np.array([1.0, 2.0, 3.0]), [0, 2, 2])
     array([1., 3., 3.])
     """
@@ -41,6 +62,8 @@ def getitem(x, /, index):
 def put(x, /, index, shape):
     """The adjoint of ``getitem``: zeros of a shape, with x added at an index.
 
+    Examples
+    --------
     >>> put(np.array([1.0, 2.0, 3.0]), [0, 2, 2], (4,))
     array([1., 0., 5., 0.])
     """
@@ -61,6 +84,8 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
     The axis is replaced by the dimensions of indices: with x (N, D), indices (T, B) and axis 0 the result is (T, B, D).
 
+    Examples
+    --------
     >>> take(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), [2, 0, -1], axis=1)
     array([[3., 1., 3.],
            [6., 4., 6.]])
@@ -77,6 +102,8 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 
     indices has as many dimensions as x; the others broadcast. With axis=None both are flat.
 
+    Examples
+    --------
     >>> x = np.array([[1.0, 3.0], [5.0, 4.0]])
     >>> take_along_axis(x, x.argmax(axis=1, keepdims=True), axis=1)
     array([[3.],
@@ -99,6 +126,20 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 def at(x: Any) -> At:
     """Places of x, to give them other values in a new tensor: ``x.at[index].set(v)``, ``.add(v)``, ``.multiply(v)``.
 
+    The values v broadcast to the shape of ``x[index]``, and are cast to x's dtype. Both x and v have gradients.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        It stays as it is.
+
+    Returns
+    -------
+    At
+        What waits for its index.
+
+    Examples
+    --------
     >>> at(np.array([1.0, 2.0, 3.0]))[1:].set(0.0)
     array([1., 0., 0.])
     """
@@ -134,6 +175,8 @@ class Places:
         An array of integers must not name a place twice, as nobody could say which of its values stays: that is a
         ValueError (unless v is a number), but is not checked for an index on a GPU.
 
+        Examples
+        --------
         >>> at(np.array([1.0, 2.0, 3.0]))[[0, 2]].set(np.array([10.0, 30.0]))
         array([10.,  2., 30.])
         """
@@ -142,6 +185,8 @@ class Places:
     def add(self, v: Any) -> Any:
         """x + v at these places; where the index names a place twice, both are added.
 
+        Examples
+        --------
         >>> at(np.array([1.0, 2.0, 3.0]))[[0, 2, 2]].add(10.0)
         array([11.,  2., 23.])
         """
@@ -150,6 +195,8 @@ class Places:
     def multiply(self, v: Any) -> Any:
         """x · v at these places; no place may be named twice, as for :meth:`set`.
 
+        Examples
+        --------
         >>> at(np.array([1.0, 2.0, 3.0]))[1:].multiply(10.0)
         array([ 1., 20., 30.])
         """
@@ -261,9 +308,29 @@ def integers(name: str, value: Any, kinds: str = "iu") -> Any:
 def one_hot(indices: Any, num_classes: int, dtype: Any = float) -> Any:
     """A constant that is 1 at the index and 0 elsewhere, along a new last axis.
 
-    An array for an array or a list, a tensor for a tensor. An index below 0, or not below num_classes, is a ValueError
-    (on a GPU it gives zeros, as a check would wait for the GPU).
+    Parameters
+    ----------
+    indices : array, Tensor or list of int
+        Of any shape.
+    num_classes : int
+        The length of the new axis.
+    dtype : dtype, optional
+        Of the result.
 
+    Returns
+    -------
+    array or Tensor
+        An array for an array or a list, a tensor for a tensor.
+
+    Raises
+    ------
+    TypeError
+        The indices are no integers.
+    ValueError
+        An index is below 0, or not below num_classes. (On a GPU it gives zeros, as a check would wait for the GPU.)
+
+    Examples
+    --------
     >>> one_hot([0, 2], 3)
     array([[1., 0., 0.],
            [0., 0., 1.]])

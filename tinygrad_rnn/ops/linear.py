@@ -1,9 +1,9 @@
 """Products of matrices and tensors, and what solves linear equations.
 
-One product carries the first half: :func:`matmul` has the rule; ``dot``, ``inner``, ``tensordot`` and ``einsum`` are
-transposes and reshapes around it, and their gradients of every order come from it as well. What can be one large
-product of two matrices is one, in both directions: the gradient of a weight that a batch shares is not made for each
-element of the batch first. The second half is LAPACK's, by way of ``np.linalg``, which has no float16.
+One product carries the first half: :func:`~tinygrad_rnn.matmul` has the rule; ``dot``, ``inner``, ``tensordot`` and
+``einsum`` are transposes and reshapes around it, and their gradients of every order come from it as well. What can be
+one large product of two matrices is one, in both directions: the gradient of a weight that a batch shares is not made
+for each element of the batch first. The second half is LAPACK's, by way of ``np.linalg``, which has no float16.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def matmul(a, b):
 
     A vector is a row on the left and a column on the right, and the result lacks that axis.
 
+    Examples
+    --------
     >>> matmul(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 10.0]))
     array([21., 43.])
     """
@@ -108,6 +110,8 @@ matmul_tn.vjp(lambda g, b: matmul_nt(b, g), lambda g, a: matmul(a, g))
 def dot(a: Any, b: Any) -> Any:
     """The product of scalars, vectors and matrices; of more axes, the last of a is summed with the last but one of b.
 
+    Examples
+    --------
     >>> dot(np.ones((2, 3)), np.ones((4, 3, 5))).shape
     (2, 4, 5)
     """
@@ -119,6 +123,8 @@ def dot(a: Any, b: Any) -> Any:
 def inner(a: Any, b: Any) -> Any:
     """The inner products of the vectors along the last axis of a with those of b; the product, for scalars.
 
+    Examples
+    --------
     >>> inner(np.ones((2, 3)), np.ones((4, 3))).shape
     (2, 4)
     """
@@ -134,6 +140,8 @@ def _has_axes(x: Any) -> bool:
 def outer(a: Any, b: Any) -> Any:
     """Each element of a times each of b, both flattened: a matrix.
 
+    Examples
+    --------
     >>> outer(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
     array([[ 1., 10.],
            [ 2., 20.]])
@@ -144,12 +152,15 @@ def outer(a: Any, b: Any) -> Any:
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """The product summed over axes that a and b share; the result has the other axes of a, and then those of b.
 
-    Args:
-        axes: a number n: the last n axes of a with the first n of b. A pair: an axis, or axes, of a, and those of b.
+    axes is a number n, for the last n axes of a with the first n of b; or a pair: those of a, and those of b.
 
-    Raises:
-        ValueError: axes that are summed together differ in number or length.
+    Raises
+    ------
+    ValueError
+        Axes that are summed together differ in number or length.
 
+    Examples
+    --------
     >>> tensordot(np.ones((2, 3, 4)), np.ones((4, 3, 5)), ([1, 2], [1, 0])).shape
     (2, 5)
     """
@@ -174,11 +185,17 @@ def einsum(subscripts: str, *operands: Any) -> Any:
 
     All of NumPy's subscripts: ``"ij,jk"`` (what occurs once is kept, in alphabetical order), ``"ij,jk->ki"``, diagonals
     (``"ii->i"``), any number of operands, and ``"..."`` for axes without a letter, which broadcast. Operands are
-    multiplied in pairs, one call of :func:`matmul` each, and first those that leave the least.
+    multiplied in pairs, one call of :func:`~tinygrad_rnn.matmul` each, and first those that leave the least.
 
-    Raises:
-        ValueError: the subscripts do not fit together, or not to the operands.
+    Raises
+    ------
+    TypeError
+        The subscripts are no string.
+    ValueError
+        They do not fit together, or not to the operands.
 
+    Examples
+    --------
     >>> einsum("bti,ij->btj", np.ones((2, 3, 4)), np.ones((4, 5))).shape
     (2, 3, 5)
     >>> einsum("ii", np.array([[1.0, 2.0], [3.0, 4.0]]))
@@ -308,9 +325,13 @@ def _labels(subscripts: str, shapes: tuple) -> tuple[list, tuple]:
 def solve(a, b):
     """The x with a x = b, for each matrix of a stack. b is a vector if it has one axis, and otherwise matrices.
 
-    Raises:
-        LinAlgError: a is singular, or not square.
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        a is singular, or not square.
 
+    Examples
+    --------
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([2.0, 2.0]))
     array([1. , 0.5])
     """
@@ -335,11 +356,17 @@ def _solve_right_rule(g: Any, a: Any, in_shape: tuple) -> Any:
 
 @primitive
 def inv(x):
-    """The inverse of a matrix, or of each of a stack. To solve equations, :func:`solve` is faster and more exact.
+    """The inverse of a matrix, or of each of a stack.
 
-    Raises:
-        LinAlgError: x is singular, or not square.
+    To solve equations, :func:`~tinygrad_rnn.solve` is faster and more exact.
 
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        x is singular, or not square.
+
+    Examples
+    --------
     >>> inv(np.array([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
@@ -354,9 +381,13 @@ def cholesky(x):
     x is taken to be symmetric (only its lower triangle is read), and so is its gradient. The rule is that of I. Murray,
     "Differentiation of the Cholesky decomposition", arXiv:1602.07527, eq. 8-10.
 
-    Raises:
-        LinAlgError: x is not positive definite, or not square.
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        x is not positive definite, or not square.
 
+    Examples
+    --------
     >>> cholesky(np.array([[4.0, 2.0], [2.0, 5.0]]))
     array([[2., 0.],
            [1., 2.]])
@@ -377,6 +408,8 @@ def slogdet(x):
 
     Of a singular matrix these are 0 and -inf; there is no gradient there, and asking for it raises a LinAlgError.
 
+    Examples
+    --------
     >>> slogdet(np.array([[0.0, 1.0], [1.0, 0.0]]))
     (np.float64(-1.0), np.float64(0.0))
     """

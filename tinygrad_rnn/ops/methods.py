@@ -24,7 +24,12 @@ def _swapped(operation: Callable) -> Callable:
 
 def _spread(operation: Callable) -> Callable:
     """For methods that take one tuple, or its items: ``x.reshape((2, 3))``, ``x.reshape(2, 3)``."""
-    return lambda x, *items: operation(x, items[0] if len(items) == 1 else items or None)
+
+    def method(x: Tensor, *items: Any) -> Any:
+        return operation(x, items[0] if len(items) == 1 else items or None)
+
+    method.__doc__ = operation.__doc__
+    return method
 
 
 def _in_place(name: str, operation: Callable) -> Callable:
@@ -61,7 +66,7 @@ _METHODS = {
     "__contains__": _contains, "__round__": lambda x, decimals=0: ops.round(x, decimals),
     "T": property(ops.transpose, doc="The axes in reverse order."),
     "mT": property(ops.matrix_transpose, doc="Each matrix, in the last two axes, transposed."),
-    "at": property(ops.at, doc="Places to give other values: ``x.at[index].set(v)`` makes a new tensor."),
+    "at": property(ops.at, doc="Places to give other values in a new tensor, ``x.at[index].set(v)``."),
     "reshape": _spread(ops.reshape), "transpose": _spread(ops.transpose), "flatten": ops.ravel,
 } | {
     name: getattr(ops, name)

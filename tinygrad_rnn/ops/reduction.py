@@ -1,7 +1,7 @@
 """Many numbers to few, or each to those before it: sums, products, extremes, norms, softmax.
 
 ``axis`` is NumPy's throughout: None for all elements, an axis, or a tuple of axes (an empty one for none). A rule gives
-the gradient its dropped axes back (:func:`expand`), and broadcasting does the rest. At a kink it is the sub-gradient of
+the gradient its dropped axes back (``expand``), and broadcasting does the rest. At a kink it is the sub-gradient of
 least norm: elements that tie for a maximum share its gradient evenly, and a norm has the gradient 0 at 0.
 
 Like NumPy's, some of these names hide Python's own inside this module: ``sum`` is the one below.
@@ -61,6 +61,8 @@ def dropped(out: Any, axis: Any, keepdims: bool) -> Any:
 def sum(x, /, axis=None, keepdims=False):
     """The sum over axes.
 
+    Examples
+    --------
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([4., 6.])
     """
@@ -71,6 +73,8 @@ def sum(x, /, axis=None, keepdims=False):
 def mean(x, /, axis=None, keepdims=False):
     """The mean over axes; NaN, with NumPy's warning, where there is nothing.
 
+    Examples
+    --------
     >>> mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=-1, keepdims=True)
     array([[1.5],
            [3.5]])
@@ -85,6 +89,8 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
     As in NumPy, ddof is 0 by default (PyTorch's is 1), and n must be larger: otherwise the result is NaN or inf, with a
     warning, and the gradient NaN.
 
+    Examples
+    --------
     >>> var(np.array([1.0, 2.0, 3.0])), var(np.array([1.0, 2.0, 3.0]), ddof=1)
     (np.float64(0.6666666666666666), np.float64(1.0))
     """
@@ -94,6 +100,8 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
 def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
     """The standard deviation over axes: the root of :func:`var`. Its gradient at equal elements is 0.
 
+    Examples
+    --------
     >>> std(np.array([1.0, 2.0, 3.0]), ddof=1)
     np.float64(1.0)
     """
@@ -107,6 +115,8 @@ def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> An
 def cumsum(x, /, axis=None):
     """The sums of each element and all before it along an axis (of x flattened, by default).
 
+    Examples
+    --------
     >>> cumsum(np.array([1.0, 2.0, 3.0]))
     array([1., 3., 6.])
     """
@@ -137,6 +147,8 @@ cumsum.vjp(_cumsum_rule)
 def prod(x, /, axis=None, keepdims=False):
     """The product over axes. Nothing is divided by in its rule: gradients are right where elements are 0.
 
+    Examples
+    --------
     >>> prod(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([3., 8.])
     """
@@ -149,6 +161,8 @@ def cumprod(x, /, axis=None):
 
     Gradients are right where elements are 0, as they are for :func:`prod`, and take linear time.
 
+    Examples
+    --------
     >>> cumprod(np.array([2.0, 3.0, 4.0]))
     array([ 2.,  6., 24.])
     """
@@ -201,6 +215,8 @@ def max(x, /, axis=None, keepdims=False):
 
     Elements that tie share the gradient evenly; if the result is NaN, the NaNs do.
 
+    Examples
+    --------
     >>> max(np.array([[1.0, 4.0], [3.0, 2.0]]), axis=1)
     array([4., 3.])
     """
@@ -211,6 +227,8 @@ def max(x, /, axis=None, keepdims=False):
 def min(x, /, axis=None, keepdims=False):
     """The smallest element over axes; NaN if there is one. Its gradient is shared as that of :func:`max` is.
 
+    Examples
+    --------
     >>> min(np.array([[1.0, 4.0], [3.0, 2.0]]), axis=1)
     array([1., 2.])
     """
@@ -230,6 +248,8 @@ min.vjp(_shared)
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """The index of the (first) largest element along an axis, or in x flattened: a plain array.
 
+    Examples
+    --------
     >>> argmax(np.array([[1.0, 4.0], [3.0, 2.0]]), axis=1)
     array([1, 0])
     """
@@ -239,6 +259,8 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """The index of the (first) smallest element along an axis, or in x flattened: a plain array.
 
+    Examples
+    --------
     >>> argmin(np.array([[1.0, 4.0], [3.0, 2.0]]), axis=1)
     array([0, 1])
     """
@@ -248,6 +270,8 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether all elements over axes are true (not 0): a plain array.
 
+    Examples
+    --------
     >>> all(np.array([[1.0, 0.0], [3.0, 2.0]]), axis=1)
     array([False,  True])
     """
@@ -257,6 +281,8 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether one element or more over axes is true (not 0): a plain array.
 
+    Examples
+    --------
     >>> any(np.array([[1.0, 0.0], [0.0, 0.0]]), axis=1)
     array([ True, False])
     """
@@ -269,16 +295,32 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of vectors (axis is one axis) or of matrices (axis is a pair of axes); the gradient at 0 is 0.
 
-    Args:
-        ord: None: the root of the sum of squares, of all elements if axis is None, too.
-            For vectors: any number p > 0, for (Σ |x|^p)^(1/p); ``inf`` or ``-inf``, for the largest or smallest |x|.
-            For matrices: ``"fro"`` (the same as None); 1 or -1, for the largest or smallest sum of a column of |x|;
-            ``inf`` or ``-inf``, for that of a row.
-        axis: by default all axes; with ord, x must then be a vector or a matrix.
+    Parameters
+    ----------
+    x : array or Tensor
+        The vectors or matrices.
+    ord : float or str, optional
+        None: the root of the sum of squares, of all elements if axis is None, too. For vectors: any number p > 0, for
+        ``(Σ |x|^p)^(1/p)``; ``inf`` or ``-inf``, for the largest or smallest ``|x|``. For matrices: ``"fro"`` (the same
+        as None); 1 or -1, for the largest or smallest sum of a column of ``|x|``; ``inf`` or ``-inf``, for that of a
+        row.
+    axis : int or tuple of int, optional
+        By default all axes; with ord, x must then be a vector or a matrix.
+    keepdims : bool, optional
+        Whether the axes are kept, with length 1.
 
-    Raises:
-        ValueError: there is no such norm, or it needs singular values (2, -2, ``"nuc"``), which have no rule here.
+    Returns
+    -------
+    array or Tensor
+        Without the axes, unless they are kept.
 
+    Raises
+    ------
+    ValueError
+        There is no such norm, or it needs singular values (2, -2, ``"nuc"``), which have no rule here.
+
+    Examples
+    --------
     >>> norm(np.array([[3.0, 4.0], [0.0, 0.0]])), norm(np.array([3.0, -4.0]), 1)
     (np.float64(5.0), np.float64(7.0))
     """
@@ -349,10 +391,26 @@ def _exponentials(x: Any, axis: Any) -> tuple:
 
 @primitive(kind="reduction")
 def logsumexp(x, /, axis=None, keepdims=False):
-    """log(Σ exp(x)) over axes, without overflow: a smooth maximum.
+    """The logarithm of the sum of exp(x) over axes, without overflow: a smooth maximum.
 
     Of -inf alone it is -inf, with the gradient 0; with an inf it is inf, with the gradient NaN.
 
+    Parameters
+    ----------
+    x : array or Tensor
+        Of any shape.
+    axis : int or tuple of int, optional
+        By default all axes.
+    keepdims : bool, optional
+        Whether the axes are kept, with length 1.
+
+    Returns
+    -------
+    array or Tensor
+        Without the axes, unless they are kept.
+
+    Examples
+    --------
     >>> logsumexp(np.array([1000.0, 1000.0]))
     np.float64(1000.6931471805599)
     """
@@ -362,10 +420,24 @@ def logsumexp(x, /, axis=None, keepdims=False):
 
 @primitive
 def softmax(x, /, axis=-1):
-    """exp(x) / Σ exp(x) over axes, without overflow: positive numbers whose sum is 1.
+    """The softmax exp(x) / Σ exp(x) over axes, without overflow: positive numbers whose sum is 1.
 
     Of -inf alone (where everything is masked) it is 0. With an inf it is NaN, as inf - inf is.
 
+    Parameters
+    ----------
+    x : array or Tensor
+        Of any shape.
+    axis : int or tuple of int, optional
+        Over which the sum is 1; by default the last.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> softmax(np.array([1000.0, 1000.0, -np.inf]))
     array([0.5, 0.5, 0. ])
     """
@@ -376,8 +448,22 @@ def softmax(x, /, axis=-1):
 
 @primitive
 def log_softmax(x, /, axis=-1):
-    """log(softmax(x)), exact where softmax(x) is too small for a number; -inf, where that is 0.
+    """The logarithm of the softmax, exact where that is too small for a number; -inf, where it is 0.
 
+    Parameters
+    ----------
+    x : array or Tensor
+        Of any shape.
+    axis : int or tuple of int, optional
+        That of the softmax; by default the last.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape.
+
+    Examples
+    --------
     >>> log_softmax(np.array([0.0, -1000.0]))
     array([    0., -1000.])
     """

@@ -35,6 +35,8 @@ __all__ = [
 def reshape(x, /, shape):
     """The elements in the same order (the last axis fastest) in another shape; -1 stands for what is left.
 
+    Examples
+    --------
     >>> reshape(np.arange(6), (2, -1))
     array([[0, 1, 2],
            [3, 4, 5]])
@@ -46,6 +48,8 @@ def reshape(x, /, shape):
 def expand_dims(x, /, axis):
     """A new axis of length 1 (or several, for a tuple), which is axis ``axis`` of the result.
 
+    Examples
+    --------
     >>> expand_dims(np.ones((2, 3)), -1).shape
     (2, 3, 1)
     """
@@ -56,6 +60,8 @@ def expand_dims(x, /, axis):
 def squeeze(x, /, axis=None):
     """Without an axis of length 1 (or several, for a tuple; all that there are, by default).
 
+    Examples
+    --------
     >>> squeeze(np.ones((2, 1, 3, 1)), -1).shape
     (2, 1, 3)
     """
@@ -66,6 +72,8 @@ def squeeze(x, /, axis=None):
 def broadcast_to(x, /, shape):
     """x repeated to a shape, by NumPy's rules of broadcasting, without a copy.
 
+    Examples
+    --------
     >>> broadcast_to(np.array([1.0, 2.0]), (2, 2))
     array([[1., 2.],
            [1., 2.]])
@@ -77,6 +85,8 @@ def broadcast_to(x, /, shape):
 def transpose(x, /, axes=None):
     """The axes in another order: axis i of the result is axis ``axes[i]`` of x; in reverse, by default.
 
+    Examples
+    --------
     >>> transpose(np.ones((2, 3, 4)), (0, -1, 1)).shape
     (2, 4, 3)
     """
@@ -87,6 +97,8 @@ def transpose(x, /, axes=None):
 def swapaxes(x, /, axis1, axis2):
     """Two axes in each other's place.
 
+    Examples
+    --------
     >>> swapaxes(np.ones((2, 3, 4)), 0, -1).shape
     (4, 3, 2)
     """
@@ -97,6 +109,8 @@ def swapaxes(x, /, axis1, axis2):
 def moveaxis(x, /, source, destination):
     """An axis (or several, for tuples) in another place; the others keep their order.
 
+    Examples
+    --------
     >>> moveaxis(np.ones((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
@@ -107,6 +121,8 @@ def moveaxis(x, /, source, destination):
 def flip(x, /, axis=None):
     """The elements in reverse order along an axis, or several (all, by default).
 
+    Examples
+    --------
     >>> flip(np.array([[1, 2], [3, 4]]), 1)
     array([[2, 1],
            [4, 3]])
@@ -131,6 +147,8 @@ flip.vjp(lambda g, axis: flip(g, axis))
 def ravel(x: Any) -> Any:
     """All elements in one dimension, the last axis fastest.
 
+    Examples
+    --------
     >>> ravel(np.array([[1, 2], [3, 4]]))
     array([1, 2, 3, 4])
     """
@@ -140,6 +158,8 @@ def ravel(x: Any) -> Any:
 def matrix_transpose(x: Any) -> Any:
     """Each matrix of a stack (..., M, N) transposed: (..., N, M).
 
+    Examples
+    --------
     >>> matrix_transpose(np.ones((5, 2, 3))).shape
     (5, 3, 2)
     """
@@ -152,6 +172,8 @@ def matrix_transpose(x: Any) -> Any:
 def stack(arrays: Sequence, axis: int = 0) -> Any:
     """Arrays of one shape, joined along a new axis.
 
+    Examples
+    --------
     >>> stack([np.array([1, 2]), np.array([3, 4])], axis=1)
     array([[1, 3],
            [2, 4]])
@@ -161,8 +183,22 @@ def stack(arrays: Sequence, axis: int = 0) -> Any:
 
 @primitive(several=True)
 def unstack(x, /, axis=0):
-    """The parts of x along an axis, in a tuple, without that axis; the inverse of :func:`stack`.
+    """The parts of x along an axis, in a tuple, without that axis; the inverse of :func:`~tinygrad_rnn.stack`.
 
+    Parameters
+    ----------
+    x : array or Tensor
+        Of one axis or more.
+    axis : int, optional
+        Which goes.
+
+    Returns
+    -------
+    tuple of array or Tensor
+        As many as the axis is long.
+
+    Examples
+    --------
     >>> unstack(np.array([[1, 2], [3, 4]]), axis=1)
     (array([1, 3]), array([2, 4]))
     """
@@ -172,6 +208,8 @@ def unstack(x, /, axis=0):
 def concatenate(arrays: Sequence, axis: int | None = 0) -> Any:
     """Arrays joined along an axis that they have; with axis=None each is flattened first.
 
+    Examples
+    --------
     >>> concatenate([np.array([1, 2]), np.array([3])])
     array([1, 2, 3])
     """
@@ -183,10 +221,12 @@ def concatenate(arrays: Sequence, axis: int | None = 0) -> Any:
 
 @primitive(several=True)
 def split(x, /, indices_or_sections, axis=0):
-    """The parts of x along an axis, in a tuple; the inverse of :func:`concatenate`.
+    """The parts of x along an axis, in a tuple; the inverse of :func:`~tinygrad_rnn.concatenate`.
 
     A number makes that many equal parts, and must divide the axis; a sequence says where to cut, in ascending order.
 
+    Examples
+    --------
     >>> split(np.arange(6), 3)
     (array([0, 1]), array([2, 3]), array([4, 5]))
     >>> split(np.arange(6), [1, -2])
@@ -253,6 +293,8 @@ def _cuts(shapes: list, axis: int) -> tuple:
 def tile(x: Any, reps: Any) -> Any:
     """x repeated as a whole, so many times along each axis; with more reps than axes, x gets axes in front.
 
+    Examples
+    --------
     >>> tile(np.array([1, 2]), (2, 2))
     array([[1, 2, 1, 2],
            [1, 2, 1, 2]])
@@ -268,6 +310,8 @@ def tile(x: Any, reps: Any) -> Any:
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element repeated along an axis (of x flattened, by default): so many times, or each its own number of times.
 
+    Examples
+    --------
     >>> repeat(np.array([1, 2]), 2)
     array([1, 1, 2, 2])
     >>> repeat(np.array([[1, 2]]), [3, 1], axis=1)
@@ -290,6 +334,8 @@ def roll(x, /, shift, axis=None):
 
     By default x is rolled as if flattened.
 
+    Examples
+    --------
     >>> roll(np.array([1, 2, 3, 4]), 1)
     array([4, 1, 2, 3])
     """
@@ -300,13 +346,20 @@ roll.vjp(lambda g, shift, axis: roll(g, tuple([-int(s) for s in shift]) if np.nd
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
-    """x with elements added at the ends of its axes.
+    """More elements at the ends of the axes of x.
 
-    Args:
-        pad_width: how many: one number, (before, after), or ((before, after), ...), a pair for each axis.
-        mode: what: ``"constant"`` (constant_values, in the same forms as pad_width), ``"edge"`` (the last element),
-            ``"reflect"`` and ``"symmetric"`` (mirrored, without and with the last element), ``"wrap"`` (the other end).
+    pad_width says how many: one number, (before, after), or ((before, after), ...), a pair for each axis. mode says
+    which: ``"constant"`` (constant_values, in the same forms as pad_width), ``"edge"`` (the last element),
+    ``"reflect"`` and ``"symmetric"`` (mirrored, without and with the last element), ``"wrap"`` (the other end).
 
+    Raises
+    ------
+    ValueError
+        There is no such mode here, or pad_width has another form than NumPy's; or there are constant_values in another
+        mode.
+
+    Examples
+    --------
     >>> pad(np.array([1, 2, 3]), (1, 2))
     array([0, 1, 2, 3, 0, 0])
     >>> pad(np.array([1, 2, 3]), 2, "reflect")
@@ -351,6 +404,8 @@ _pad.vjp(
 def tril(x, /, k=0):
     """The lower triangle of each matrix: zeros above diagonal k (0 is the main one, positive ones lie above it).
 
+    Examples
+    --------
     >>> tril(np.ones((3, 3)), -1)
     array([[0., 0., 0.],
            [1., 0., 0.],
@@ -363,6 +418,8 @@ def tril(x, /, k=0):
 def triu(x, /, k=0):
     """The upper triangle of each matrix: zeros below diagonal k.
 
+    Examples
+    --------
     >>> triu(np.ones((3, 3)), 1)
     array([[0., 1., 1.],
            [0., 0., 1.],
@@ -378,6 +435,8 @@ triu.vjp(lambda g, k: triu(g, k))
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The diagonal of the matrices in two axes, as the last axis of the result; with an offset, one to the right of it.
 
+    Examples
+    --------
     >>> diagonal(np.array([[1, 2, 3], [4, 5, 6]]), offset=1)
     array([2, 6])
     """
@@ -395,6 +454,8 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a :func:`diagonal`.
 
+    Examples
+    --------
     >>> trace(np.array([[1.0, 2.0], [3.0, 4.0]]))
     np.float64(5.0)
     """

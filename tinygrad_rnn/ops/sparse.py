@@ -29,19 +29,35 @@ CHUNK = 2**22  # products of single entries that are held at once
 
 @primitive
 def sparse_matmul(values, x, /, indices, indptr):
-    """x Wᵀ, for a sparse matrix W (rows, columns): x is (..., columns), the result (..., rows).
+    """The product x Wᵀ, for a sparse matrix W (rows, columns).
 
-    Args:
-        values: the entries of W that are not 0, row by row: (entries,), float32 or float64.
-        x: what is multiplied, of the same dtype.
-        indices: the column of each entry: integers (entries,).
-        indptr: row i has the entries from indptr[i] to indptr[i + 1]: integers (rows + 1,).
+    Parameters
+    ----------
+    values : array or Tensor, (entries,)
+        The entries of W that are not 0, row by row: float32 or float64.
+    x : array or Tensor, (..., columns)
+        What is multiplied, of the same dtype.
+    indices : array of int, (entries,)
+        The column of each entry.
+    indptr : array of int, (rows + 1,)
+        Row i has the entries from indptr[i] to indptr[i + 1].
 
-    Raises:
-        ValueError: the arrays are no such matrix, or x has fewer columns.
-        TypeError: values and x differ in dtype, or have one that the products do not take.
-        ImportError: SciPy is not installed.
+    Returns
+    -------
+    array or Tensor, (..., rows)
+        The product. Both values and x have gradients.
 
+    Raises
+    ------
+    ValueError
+        The arrays are no such matrix, or x has fewer columns.
+    TypeError
+        The values and x differ in dtype, or have one that the products do not take.
+    ImportError
+        SciPy is not installed.
+
+    Examples
+    --------
     >>> values, indices, indptr = np.array([2.0, 3.0]), np.array([1, 0]), np.array([0, 1, 2, 2])
     >>> sparse_matmul(values, np.array([10.0, 1.0]), indices, indptr)      # [[0, 2], [3, 0], [0, 0]]
     array([ 2., 30.,  0.])

@@ -15,22 +15,41 @@ from .optimizers import ON_NONFINITE, POSITIVE, Parameters, leaves, listed, with
 def clip_grad_norm_(parameters: Parameters, max_norm: float, on_nonfinite: str = "raise") -> Tensor:
     """Scale the gradients of parameters down, all by one factor, if their norm is larger than max_norm.
 
-    g ← max_norm · g / ‖g‖ where ‖g‖ > max_norm, of all gradients as one vector (Pascanu et al., 2013). The norm is
-    computed in float64, so that large gradients do not overflow; and after clipping it is max_norm (PyTorch, which adds
-    1e-6 to it, stays just below).
+    Of all gradients as one vector (Pascanu et al., 2013)::
 
-    Args:
-        parameters: parameters; those without a gradient count as 0, and so does it if there are none.
-        max_norm: more than 0; ``inf`` only asks for the norm.
-        on_nonfinite: what to do if the norm is infinite or NaN. ``"raise"``; ``"skip"``: forget all the gradients, so
-            that the optimiser's next step does nothing; ``"ignore"``: scale without looking, as PyTorch does, so that
-            NaN spreads (on a GPU this does not wait for the norm).
+        g ← max_norm · g / ‖g‖        where ‖g‖ > max_norm
 
-    Returns:
-        The norm before clipping, a tensor without dimensions: ``float(norm)``.
+    The norm is computed in float64, so that large gradients do not overflow; and after clipping it is max_norm
+    (PyTorch, which adds 1e-6 to it, stays just below).
 
-    Raises:
-        FloatingPointError: the norm is not finite, and on_nonfinite is "raise". The gradients are as they were.
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient count as 0, and so does it if there are none.
+    max_norm : float
+        More than 0; ``inf`` only asks for the norm.
+    on_nonfinite : {"raise", "skip", "ignore"}, optional
+        What to do if the norm is infinite or NaN. ``"skip"``: forget all the gradients, so that the optimiser's next
+        step does nothing. ``"ignore"``: scale without looking, as PyTorch does, so that NaN spreads (on a GPU this does
+        not wait for the norm).
+
+    Returns
+    -------
+    Tensor
+        The norm before clipping, without dimensions: ``float(norm)``.
+
+    Raises
+    ------
+    FloatingPointError
+        The norm is not finite, and on_nonfinite is ``"raise"``. The gradients are as they were.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x / 2).sum().backward()
+    >>> clip_grad_norm_([x], 1.0), x.grad
+    (tensor(5.), tensor([0.6, 0.8]))
     """
     within("max_norm", max_norm, *POSITIVE)
     within("on_nonfinite", on_nonfinite, *ON_NONFINITE)
@@ -57,9 +76,25 @@ def norm_of(grads: Sequence) -> Any:
 
 
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
-    """Bring each element of the gradients of parameters into -clip_value to clip_value. (NaN stays NaN.)
+    """Bring each element of the gradients of parameters into -clip_value to clip_value.
 
-    This changes the direction of the step; :func:`clip_grad_norm_` does not.
+    NaN stays NaN. This changes the direction of the step; :func:`~tinygrad_rnn.optim.clip_grad_norm_` does not.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are left alone.
+    clip_value : float
+        More than 0.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([3.0, 0.5], requires_grad=True)
+    >>> (x * x / 2).sum().backward()
+    >>> clip_grad_value_([x], 1.0)
+    >>> x.grad
+    tensor([1. , 0.5])
     """
     within("clip_value", clip_value, *POSITIVE)
     for p in with_gradient(parameters):

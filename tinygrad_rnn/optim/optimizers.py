@@ -1,7 +1,7 @@
 """Optimisers: how a parameter's new value follows from its gradient. Each is one equation, in ``update``.
 
-What they have in common is in :class:`Optimizer`: groups of parameters with settings of their own, what is remembered
-between steps, and saving it.
+What they have in common is in :class:`~tinygrad_rnn.optim.Optimizer`: groups of parameters with settings of their own,
+what is remembered between steps, and saving it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,34 @@ LIMITS: dict[str, Limit] = {
 
 
 class Optimizer:
-    """The base of the optimisers. A subclass writes ``update``, and hands its settings to ``__init__``.
+    """The base of the optimisers: a subclass writes ``update``, and hands its settings to ``__init__``.
 
-    Args:
-        parameters: those to train, such as model.parameters(). Or groups of them: dicts with ``"params"`` and such
-            settings as are to be other than for the rest.
-        settings: a learning rate ``lr``, and whatever else update takes.
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dict
+        Those to train, such as ``model.parameters()``. Or groups of them: dicts with ``"params"`` and such settings as
+        are to be other than for the rest.
+    **settings : float or other
+        A learning rate ``lr``, and whatever else ``update`` takes.
 
-    ``param_groups`` has a dict for each group, its settings in it: they may be changed at any time. ``defaults`` has
-    the settings of those that say nothing else. ``state[i]`` is what is remembered of parameter i between steps: arrays
-    and numbers, by name.
+    Attributes
+    ----------
+    param_groups : list of dict
+        A dict for each group, its settings in it: they may be changed at any time.
+    defaults : dict
+        The settings of those that say nothing else.
+    state : list of dict
+        What is remembered of each parameter between steps: arrays and numbers, by name.
 
+    Raises
+    ------
+    TypeError
+        What is to be trained is no tensor, or was computed; or it is a module, and not its parameters.
+    ValueError
+        There is nothing to train, or something comes twice; or a setting is outside of its limits.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> class SignDescent(Optimizer):
     ...     def __init__(self, parameters, lr=0.01):
@@ -75,8 +92,17 @@ class Optimizer:
 
         Nothing is remembered of them at first. Schedules take them along from their next step, from their own ``lr``.
 
-        Raises:
-            ValueError: one of them is trained already, or a setting makes no sense. Nothing has changed then.
+        Parameters
+        ----------
+        group : dict
+            ``{"params": [...], "lr": 0.1}``, say.
+        name : str, optional
+            What an error calls it.
+
+        Raises
+        ------
+        ValueError
+            One of them is trained already, or a setting makes no sense. Nothing has changed then.
         """
         keys = list(group) if isinstance(group, Mapping) else []
         if "params" not in keys or any(key not in ("params", *self.defaults) for key in keys):
@@ -95,7 +121,22 @@ class Optimizer:
                 within(name, value, *LIMITS[name])
 
     def update(self, p: Any, g: Any, state: dict[str, Any], **settings: Any) -> Any:
-        """The new array of a parameter, from its array p and its gradient g; may change its state."""
+        """The new array of a parameter, from its array and its gradient; a subclass writes this.
+
+        Parameters
+        ----------
+        p, g : array
+            The parameter, and its gradient.
+        state : dict
+            What is remembered of it: may be changed.
+        **settings : float or other
+            Those of its group.
+
+        Returns
+        -------
+        array
+            A new one.
+        """
         raise NotImplementedError(f"{type(self).__name__}: an optimiser computes in update(), and this one has none")
 
     @property
@@ -121,14 +162,18 @@ class Optimizer:
     def step(self, on_nonfinite: str = "ignore") -> None:
         """Give each parameter that has a gradient its new value.
 
-        Args:
-            on_nonfinite: what to do if a gradient has a NaN or an infinity in it. ``"ignore"``: step without looking,
-                as PyTorch does, so that NaN spreads; ``"skip"``: change nothing, and remember nothing of these
-                gradients; ``"raise"``. Looking takes time, and on a GPU waits for the gradients;
-                :func:`clip_grad_norm_`, which has the same option, looks at their norm alone.
+        Parameters
+        ----------
+        on_nonfinite : {"ignore", "skip", "raise"}, optional
+            What to do if a gradient has a NaN or an infinity in it. ``"ignore"``: step without looking, as PyTorch
+            does, so that NaN spreads. ``"skip"``: change nothing, and remember nothing of these gradients. Looking
+            takes time, and on a GPU waits for the gradients; :func:`~tinygrad_rnn.optim.clip_grad_norm_`, which has the
+            same option, looks at their norm alone.
 
-        Raises:
-            FloatingPointError: on_nonfinite is "raise", and a gradient is not finite. Nothing has changed then.
+        Raises
+        ------
+        FloatingPointError
+            A gradient is not finite, and on_nonfinite is ``"raise"``. Nothing has changed then.
         """
         if within("on_nonfinite", on_nonfinite, *ON_NONFINITE) != "ignore":
             for i, p in enumerate(self.parameters):
@@ -166,8 +211,15 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a :meth:`state_dict` of an optimiser of the same kind, for the same parameters in the same order.
 
-        Raises:
-            ValueError: it does not fit the groups and their parameters. Nothing has changed then.
+        Parameters
+        ----------
+        state : dict
+            As :meth:`state_dict` returned it, or as it was read from a file.
+
+        Raises
+        ------
+        ValueError
+            It does not fit the groups and their parameters. Nothing has changed then.
         """
         own, saved = self.state_dict()["param_groups"], state.get("param_groups", {})
         if saved.keys() != own.keys():
@@ -201,13 +253,34 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent.
+    """Stochastic gradient descent, with momentum if it is wanted.
+
+    Where v starts as the first g::
 
         v ← momentum · v + (1 - dampening) · g        p ← p - lr · v
 
-    where v starts as the first g. (``momentum=0``: p ← p - lr · g.) ``nesterov=True`` looks a step ahead, with
-    g + momentum · v in place of v (Sutskever et al., 2013). ``weight_decay`` adds that much of p to g.
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dict
+        Those to train, or groups of them: see :class:`~tinygrad_rnn.optim.Optimizer`.
+    lr : float, optional
+        The learning rate.
+    momentum : float, optional
+        In [0, 1). Without it, p ← p - lr · g.
+    dampening : float, optional
+        From 0 to 1; it needs a momentum.
+    weight_decay : float, optional
+        So much of p is added to g.
+    nesterov : bool, optional
+        Look a step ahead, with g + momentum · v in place of v (Sutskever et al., 2013).
 
+    Raises
+    ------
+    ValueError
+        A setting is outside of its limits, or nesterov or dampening is given without momentum, or both together.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, -2.0], requires_grad=True)
     >>> optimizer = SGD([x], lr=0.1)
@@ -244,10 +317,41 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop (Tieleman and Hinton, 2012): each gradient divided by its root mean square of late.
 
+    By default::
+
         v ← α v + (1 - α) g²        p ← p - lr · g / (√v + ε)
 
-    ``centered=True`` divides by the standard deviation, √(v - m²), where m ← α m + (1 - α) g (Graves, 2013).
-    ``momentum``: b ← momentum · b + g / (√v + ε), and p ← p - lr · b. ``weight_decay`` adds that much of p to g.
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dict
+        Those to train, or groups of them: see :class:`~tinygrad_rnn.optim.Optimizer`.
+    lr : float, optional
+        The learning rate.
+    alpha : float, optional
+        How much of the mean is kept at each step, α.
+    eps : float, optional
+        What is added to the root, ε.
+    weight_decay : float, optional
+        So much of p is added to g.
+    momentum : float, optional
+        With it, b ← momentum · b + g / (√v + ε), and p ← p - lr · b.
+    centered : bool, optional
+        Divide by the standard deviation, √(v - m²), where m ← α m + (1 - α) g (Graves, 2013).
+
+    Raises
+    ------
+    ValueError
+        A setting is outside of its limits.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, -200.0], requires_grad=True)
+    >>> optimizer = RMSprop([x], lr=0.01)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x                                                  # steps of one size, lr / √(1 - α)
+    tensor([   0.9, -199.9], requires_grad=True)
     """
 
     def __init__(
@@ -272,9 +376,39 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad (Duchi et al., 2011): each gradient divided by the root of the sum of all its squares so far.
 
+    At step t::
+
         s ← s + g²        p ← p - lr / (1 + (t - 1) · lr_decay) · g / (√s + ε)
 
-    at step t, where s starts as ``initial_accumulator_value``. ``weight_decay`` adds that much of p to g.
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dict
+        Those to train, or groups of them: see :class:`~tinygrad_rnn.optim.Optimizer`.
+    lr : float, optional
+        The learning rate.
+    lr_decay : float, optional
+        How fast that goes down.
+    weight_decay : float, optional
+        So much of p is added to g.
+    initial_accumulator_value : float, optional
+        What s starts as.
+    eps : float, optional
+        What is added to the root, ε.
+
+    Raises
+    ------
+    ValueError
+        A setting is outside of its limits.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, -200.0], requires_grad=True)
+    >>> optimizer = Adagrad([x], lr=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x
+    tensor([   0.9, -199.9], requires_grad=True)
     """
 
     def __init__(
@@ -294,10 +428,39 @@ class Adagrad(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015): steps of about lr, whatever the gradients' scale.
 
+    At step t::
+
         m ← β₁ m + (1 - β₁) g        v ← β₂ v + (1 - β₂) g²        p ← p - lr · m̂ / (√v̂ + ε)
 
-    where m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) at step t. ``weight_decay`` adds that much of p to g, as an L2 penalty
-    would; see :class:`AdamW`.
+    where m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ).
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dict
+        Those to train, or groups of them: see :class:`~tinygrad_rnn.optim.Optimizer`.
+    lr : float, optional
+        The learning rate.
+    betas : tuple of float, optional
+        How much of the means is kept at each step, β₁ and β₂.
+    eps : float, optional
+        What is added to the root, ε.
+    weight_decay : float, optional
+        So much of p is added to g, as an L2 penalty would; see :class:`~tinygrad_rnn.optim.AdamW`.
+
+    Raises
+    ------
+    ValueError
+        A setting is outside of its limits.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, -200.0], requires_grad=True)
+    >>> optimizer = Adam([x], lr=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x
+    tensor([   0.9, -199.9], requires_grad=True)
     """
 
     def __init__(
@@ -317,8 +480,37 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with its weight decay decoupled (Loshchilov and Hutter, 2019): lr · weight_decay · p is taken from p, and g
-    left alone.
+    """Adam with its weight decay decoupled (Loshchilov and Hutter, 2019).
+
+    lr · weight_decay · p is taken from p, and g left alone.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dict
+        Those to train, or groups of them: see :class:`~tinygrad_rnn.optim.Optimizer`.
+    lr : float, optional
+        The learning rate.
+    betas : tuple of float, optional
+        How much of the means is kept at each step, β₁ and β₂.
+    eps : float, optional
+        What is added to the root, ε.
+    weight_decay : float, optional
+        How much of p is taken away at each step, in units of lr.
+
+    Raises
+    ------
+    ValueError
+        A setting is outside of its limits.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, -200.0], requires_grad=True)
+    >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.5)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x                                                  # first 95 % of it, then the step of Adam
+    tensor([   0.85, -189.9 ], requires_grad=True)
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Schedules: how learning rates change while training. Call ``step`` at the end of each epoch (or of each batch).
 
-All but :class:`ReduceLROnPlateau` are functions of the number of steps alone, so that they can be put one after another
-(:class:`SequentialLR`), and a new one is a line (:class:`Schedule`).
+All but :class:`~tinygrad_rnn.optim.ReduceLROnPlateau` are functions of the number of steps alone, so that they can be
+put one after another (:class:`~tinygrad_rnn.optim.SequentialLR`), and a new one is a line
+(:class:`~tinygrad_rnn.optim.Schedule`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,19 @@ from .optimizers import LIMITS, NOT_NEGATIVE, POSITIVE, STEPS, Optimizer, plain,
 
 
 class Schedule:
-    """The base of the schedules. A subclass writes ``rate``.
+    """The base of the schedules: a subclass writes ``rate``.
 
     The rates that it starts from are those that the optimiser's groups had when it got its first schedule, or when its
     ``lr`` was last set; of a group that was added later, its own. Making a schedule sets the rates of its step 0. From
     then on it alone may change them: another one beside it, or a rate set by hand, is an error at the next step.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> class InverseRoot(Schedule):
     ...     def rate(self, base, steps):
@@ -45,8 +53,10 @@ class Schedule:
     def step(self) -> None:
         """Set the learning rates for what comes next.
 
-        Raises:
-            RuntimeError: something else has changed them since the last step.
+        Raises
+        ------
+        RuntimeError
+            Something else has changed them since the last step.
         """
         for group, base in zip(self.optimizer.param_groups, self.base_lrs):  # those of new groups are their own still
             if group["lr"] != (rate := self.rate(base, self.steps)):
@@ -64,11 +74,17 @@ class Schedule:
             group["lr"] = self.rate(base, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is. (The learning rates of now are the optimiser's to remember.)"""
+        """Where it is: the learning rates of now are the optimiser's to remember."""
         return {"base_lrs": self.base_lrs, "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
+        """Go on from a :meth:`state_dict`.
+
+        Raises
+        ------
+        ValueError
+            It is of another number of groups, or makes no sense. Nothing has changed then.
+        """
         base_lrs = [float(within("state: base_lrs", plain(base), *LIMITS["lr"])) for base in state["base_lrs"]]
         steps = within("state: steps", plain(state["steps"]), *NOT_NEGATIVE)
         groups = len(self.optimizer.param_groups)
@@ -78,7 +94,29 @@ class Schedule:
 
 
 class StepLR(Schedule):
-    """The rate times gamma, every step_size steps."""
+    """The rate times gamma, every step_size steps.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+    step_size : int
+        How many steps there are between two reductions.
+    gamma : float, optional
+        The factor, above 0.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> optimizer = tg.optim.SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)
+    >>> schedule = StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> rates = []
+    >>> for epoch in range(5):
+    ...     rates.append(optimizer.lr)
+    ...     schedule.step()
+    >>> rates
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
         self.step_size = within("step_size", step_size, *STEPS)
@@ -90,7 +128,25 @@ class StepLR(Schedule):
 
 
 class ExponentialLR(Schedule):
-    """The rate times gamma, every step."""
+    """The rate times gamma, every step.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+    gamma : float
+        The factor, above 0.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> optimizer = tg.optim.SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)
+    >>> schedule = ExponentialLR(optimizer, gamma=0.5)
+    >>> for epoch in range(3):
+    ...     schedule.step()
+    >>> optimizer.lr
+    0.125
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float):
         self.gamma = within("gamma", gamma, *POSITIVE)
@@ -101,7 +157,29 @@ class ExponentialLR(Schedule):
 
 
 class LinearLR(Schedule):
-    """The rate times a factor that goes straight from start_factor to end_factor in total_iters steps: a warm-up."""
+    """The rate times a factor that goes straight from start_factor to end_factor in total_iters steps: a warm-up.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+    start_factor, end_factor : float, optional
+        The factor at the beginning, and at the end and from then on.
+    total_iters : int, optional
+        The number of steps from the one to the other.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> optimizer = tg.optim.SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)
+    >>> schedule = LinearLR(optimizer, start_factor=0.25, total_iters=3)
+    >>> rates = []
+    >>> for epoch in range(5):
+    ...     rates.append(optimizer.lr)
+    ...     schedule.step()
+    >>> rates
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
 
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
@@ -121,6 +199,17 @@ class CosineAnnealingLR(Schedule):
 
     After ``T_max`` steps it is ``eta_min``, and stays there. (PyTorch's goes up again.)
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+    T_max : int
+        The number of steps from the highest rate to the lowest.
+    eta_min : float, optional
+        The lowest.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)
     >>> schedule = CosineAnnealingLR(optimizer, T_max=4)
@@ -146,6 +235,24 @@ class CosineAnnealingLR(Schedule):
 class SequentialLR(Schedule):
     """Schedules one after another: the next begins, with its step 0, at each of the milestones.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+    schedulers : sequence of Schedule
+        Of the same optimiser: such as depend on the number of steps alone.
+    milestones : sequence of int
+        The steps at which the next one begins, ascending: one fewer than there are schedules.
+
+    Raises
+    ------
+    TypeError
+        One of the schedules is of another optimiser, or does not depend on the number of steps alone.
+    ValueError
+        The milestones are not as many, or do not ascend.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)
     >>> warm_up, cosine = LinearLR(optimizer, 0.25, total_iters=3), CosineAnnealingLR(optimizer, T_max=2)
@@ -181,16 +288,36 @@ class SequentialLR(Schedule):
 class ReduceLROnPlateau:
     """The rates times factor, when what is watched has not got better for more than patience steps.
 
-    Args:
-        mode: ``"min"`` if lower is better, such as of a loss; ``"max"`` if higher is.
-        threshold: by how much it has to be better than the best so far, as a share of that (``threshold_mode="rel"``),
-            or as it is (``"abs"``).
-        cooldown: how many steps to wait after a reduction, before counting bad ones again.
-        min_lr: the rates go no lower.
-        eps: a change of a rate that is not larger is left out.
-
     NaN is never better.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates are set.
+    mode : {"min", "max"}, optional
+        ``"min"`` if lower is better, such as of a loss; ``"max"`` if higher is.
+    factor : float, optional
+        Between 0 and 1.
+    patience : int, optional
+        How many steps may be no better.
+    threshold : float, optional
+        By how much it has to be better than the best so far.
+    threshold_mode : {"rel", "abs"}, optional
+        Whether the threshold is a share of the best, or is taken as it is.
+    cooldown : int, optional
+        How many steps to wait after a reduction, before counting bad ones again.
+    min_lr : float, optional
+        The rates go no lower.
+    eps : float, optional
+        A change of a rate that is not larger is left out.
+
+    Raises
+    ------
+    ValueError
+        A setting is outside of its limits.
+
+    Examples
+    --------
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.tensor(0.0, requires_grad=True)], lr=1.0)
     >>> schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
@@ -243,7 +370,7 @@ class ReduceLROnPlateau:
                     group["lr"] = lower
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has seen. (The learning rates of now are the optimiser's to remember.)"""
+        """What it has seen: the learning rates of now are the optimiser's to remember."""
         return {name: getattr(self, name) for name in ("best", "num_bad_epochs", "cooldown_counter")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Handwritten digits, read one pixel at a time and named after the last one: how far back does a cell remember?
 
-Of real images, 64 to 784 steps long: those of scikit-learn (:func:`digits`), 8 x 8 or enlarged, and those of MNIST
-(:func:`mnist`), where the user has its files: they are not downloaded. Both can be read in another order of the pixels,
-always the same one, in which neighbours are far apart (*permuted*: Le, Jaitly and Hinton, 2015).
+Of real images, 64 to 784 steps long: those of scikit-learn (:func:`~tinygrad_rnn.tasks.digits`), 8 x 8 or enlarged, and
+those of MNIST (:func:`~tinygrad_rnn.tasks.mnist`), where the user has its files: they are not downloaded. Both can be
+read in another order of the pixels, always the same one, in which neighbours are far apart (*permuted*: Le, Jaitly and
+Hinton, 2015).
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ __all__ = ["Images", "digits", "enlarged", "mnist", "read_idx"]
 class Images(NamedTuple):
     """Images as rows of pixels, in the order in which they are read.
 
-    Attributes:
-        pixels: (images, steps), float32 from 0 to 1.
-        labels: (images,), which digit it is, int64.
+    Parameters
+    ----------
+    pixels : array, (images, steps)
+        Grey values, float32 from 0 to 1.
+    labels : array, (images,)
+        Which digit it is, int64.
 
+    Examples
+    --------
     >>> images = Images(np.zeros((5, 64), np.float32), np.arange(5))
     >>> images.batch([0, 1, 2]).x.shape, images.permuted(rng=0).batch().y
     ((64, 3, 1), array([0, 1, 2, 3, 4]))
@@ -38,11 +44,33 @@ class Images(NamedTuple):
     labels: np.ndarray
 
     def batch(self, which: Any = slice(None)) -> Batch:
-        """Some of the images (a slice, or indices; by default all) as inputs (steps, batch, 1), and their labels."""
+        """Some of the images as inputs (steps, B, 1), and their labels.
+
+        Parameters
+        ----------
+        which : slice or array of int, optional
+            Which of them; by default all.
+
+        Returns
+        -------
+        Batch
+            The pixels, one at each step, and the labels, asked for at the end.
+        """
         return Batch(np.ascontiguousarray(self.pixels[which].T)[..., None], self.labels[which])
 
     def permuted(self, rng: Any = None) -> Images:
-        """The pixels of all images in one random order: of one seed, the same for training and for test images."""
+        """The pixels of all images in one random order: of one seed, the same for training and for test images.
+
+        Parameters
+        ----------
+        rng : int or Generator, optional
+            What the order is drawn from.
+
+        Returns
+        -------
+        Images
+            New ones.
+        """
         order = np.random.default_rng(rng).permutation(self.pixels.shape[1])
         return self._replace(pixels=np.ascontiguousarray(self.pixels[:, order]))
 
@@ -50,18 +78,33 @@ class Images(NamedTuple):
 def digits(size: int = 8) -> tuple[Images, Images]:
     """The 1797 digits of scikit-learn (the test set of the UCI's "Optical recognition of handwritten digits").
 
-    Grey values 0 to 16 as 0 to 1, size x size pixels: 8 as they are, or enlarged (see :func:`enlarged`), 16 for 256
-    steps, 28 for 784. 1347 to train and 450 to test, with the same share of each digit in both (scikit-learn's
-    ``train_test_split``, seed 0).
+    Grey values 0 to 16 as 0 to 1. 1347 to train and 450 to test, with the same share of each digit in both
+    (scikit-learn's ``train_test_split``, seed 0).
 
     Baselines: always the most frequent digit .102; with all pixels at once, logistic regression .969, the nearest
     neighbour .982. Pixel by pixel, by PyTorch: LSTM, 64 units .967, GRU .962, tanh RNN .871, IRNN .829.
 
-    Returns:
-        (train, test), two :class:`Images`.
+    Parameters
+    ----------
+    size : int, optional
+        The pixels are size x size: 8 as they are, or enlarged (see :func:`~tinygrad_rnn.tasks.enlarged`), 16 for 256
+        steps, 28 for 784.
 
-    Raises:
-        ImportError: scikit-learn is not there; it has the images.
+    Returns
+    -------
+    train, test : Images
+        The two parts.
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is not there; it has the images.
+
+    Examples
+    --------
+    >>> train, test = digits(size=16)  # doctest: +SKIP
+    >>> train.batch().x.shape, test.batch().x.shape  # doctest: +SKIP
+    ((256, 1347, 1), (256, 450, 1))
     """
     size = whole("size", size, 8)
     try:
@@ -78,8 +121,27 @@ def digits(size: int = 8) -> tuple[Images, Images]:
 
 
 def enlarged(images: np.ndarray, size: int) -> np.ndarray:
-    """Square images (number, n, n) with size x size pixels: bilinear, from middle to middle of the pixels, clamped.
+    """Square images with more pixels: bilinear, from middle to middle of the pixels, clamped.
 
+    Parameters
+    ----------
+    images : array, (number, n, n)
+        The images.
+    size : int
+        They get size x size pixels, at least n x n.
+
+    Returns
+    -------
+    array, (number, size, size)
+        New images, of the same dtype.
+
+    Raises
+    ------
+    ValueError
+        The images are not square, or size is below n.
+
+    Examples
+    --------
     >>> enlarged(np.array([[[0.0, 1.0], [2.0, 3.0]]]), 4)[0]
     array([[0.  , 0.25, 0.75, 1.  ],
            [0.5 , 0.75, 1.25, 1.5 ],
@@ -111,15 +173,31 @@ def mnist(folder: Any) -> tuple[Images, Images]:
     60,000 images to train and 10,000 to test, of 28 x 28 pixels: 784 steps. (Fashion-MNIST and others that come in
     files of these names are read as well.)
 
-    Baselines, 100 units (Cooijmans et al., 2016), as they are / permuted: tanh RNN .350 / .350, IRNN .970 / .820,
-    LSTM .989 / .902, with batch normalisation .990 / .954.
+    Baselines, 100 units (Cooijmans et al., 2016), as they are / permuted: tanh RNN .350 / .350, IRNN .970 / .820, LSTM
+    .989 / .902, with batch normalisation .990 / .954.
 
-    Returns:
-        (train, test), two :class:`Images`.
+    Parameters
+    ----------
+    folder : str or Path
+        Where the files are.
 
-    Raises:
-        FileNotFoundError: a file is not there.
-        ValueError: a file is not what it has to be: see :func:`read_idx`.
+    Returns
+    -------
+    train, test : Images
+        The two parts.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is not there.
+    ValueError
+        A file is not what it has to be: see :func:`~tinygrad_rnn.tasks.read_idx`.
+
+    Examples
+    --------
+    >>> train, test = mnist("data/mnist")  # doctest: +SKIP
+    >>> train.pixels.shape, test.labels.shape  # doctest: +SKIP
+    ((60000, 784), (10000,))
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -155,8 +233,29 @@ def read_idx(path: Any) -> np.ndarray:
     four bytes, the highest first; then the numbers, with no padding. Memory is bounded: no more is read than the header
     says, and none at all of what would be larger than 256 MiB.
 
-    Raises:
-        ValueError: it is no such file, or shorter or longer than its header says, or damaged, or too large.
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    array
+        The numbers in it, of the dtype and the shape that the header says.
+
+    Raises
+    ------
+    ValueError
+        It is no such file, or shorter or longer than its header says, or damaged, or too large.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "two-bytes.idx")
+    ...     _ = path.write_bytes(bytes([0, 0, 0x08, 1]) + bytes([0, 0, 0, 2]) + bytes([5, 255]))
+    ...     read_idx(path)
+    array([  5, 255], dtype=uint8)
     """
     path = Path(path)
     try:

@@ -44,15 +44,21 @@ class EmbeddedReber(Task):
     that of the second step, 6 steps back or more. There are 256 strings to train on, and 256 others to test with, drawn
     at random, among the latter none of the former.
 
-    x and y are one-hot, (time, batch, 7), in the order of ``SYMBOLS``: a symbol, and the next. A sequence is wrong if
-    the most active outputs are not those of the symbols that can come next, at any step. Solved: all 512 right.
+    x and y are one-hot, (T, B, 7), in the order of ``SYMBOLS``: a symbol, and the next. A sequence is wrong if the most
+    active outputs are not those of the symbols that can come next, at any step. Solved: all 512 right.
 
     baseline: 1/2, the share of wrong sequences of a net that knows the grammar, but not the second symbol. Published:
     LSTM 8,440 sequences, in all trials; recurrent cascade-correlation 182,000, in half of them.
 
-    Args:
-        rng: a seed, or a generator, for the strings of both sets.
+    Parameters
+    ----------
+    rng : int or Generator, optional
+        What the strings of both sets are drawn from.
+    strings : int, optional
+        How many there are in each set.
 
+    Examples
+    --------
     >>> task = EmbeddedReber(rng=0)
     >>> task.test[0], task.test[0] in task.train
     ('BTBPTTVPXVVETE', False)
@@ -88,7 +94,7 @@ class EmbeddedReber(Task):
         return self.batch_of([self.train[i] for i in picked])
 
     def batch_of(self, strings: Sequence[str]) -> Batch:
-        """These strings."""
+        """These strings, as a batch."""
         lengths = np.array([len(string) - 1 for string in strings])
         symbols = np.full((lengths.max() + 1, len(strings)), -1)
         for b, string in enumerate(strings):
@@ -97,7 +103,7 @@ class EmbeddedReber(Task):
         return Batch(one_hot(np.where(mask, symbols[:-1], -1), 7), one_hot(symbols[1:], 7), lengths, mask)
 
     def possible(self, batch: Batch) -> np.ndarray:
-        """Which symbols can come next at each step, (time, batch, 7) booleans; none after the end."""
+        """Which symbols can come next at each step, (T, B, 7) booleans; none after the end."""
         nodes, possible = [0] * batch.x.shape[1], np.zeros(batch.x.shape, bool)
         for t, b in np.argwhere(batch.mask):
             nodes[b] = self.NODES[nodes[b]][self.SYMBOLS[batch.x[t, b].argmax()]]
@@ -110,7 +116,7 @@ class EmbeddedReber(Task):
         return (~right & batch.mask).any(axis=0)
 
     def count_wrong(self, outputs: Any, number: int | None = None, rng: Any = None, size: int = 512) -> int:
-        """How many of the strings of both sets a network processes wrongly. (There is nothing to draw.)"""
+        """How many of the strings of both sets a network processes wrongly: there is nothing to draw."""
         strings = [*self.train, *self.test][: self.tested if number is None else whole("number", number, 1)]
         batches = [self.batch_of(strings[begin : begin + size]) for begin in range(0, len(strings), size)]
         return sum(int(self.wrong(batch.answers(outputs(batch)), batch).sum()) for batch in batches)
@@ -122,16 +128,24 @@ class EmbeddedReber(Task):
 class NoiseFreeLag(Task):
     """Experiment 2a: two sequences, that differ in their first symbol and their last, which are the same.
 
+    Each comes with probability 1/2::
+
         (y, a_1, a_2, ..., a_{p-1}, y)        (x, a_1, a_2, ..., a_{p-1}, x)
 
-    Each comes with probability 1/2. At every step the next symbol is asked for. x and y are one-hot over the p + 1
-    symbols a_1 ... a_{p-1}, x, y: (p, batch, p + 1). A sequence is wrong if any output at any step is off by .25 or
-    more. Solved: none of 10,000.
+    At every step the next symbol is asked for. x and y are one-hot over the p + 1 symbols a_1 ... a_{p-1}, x, y:
+    (p, B, p + 1). A sequence is wrong if any output at any step is off by .25 or more. Solved: none of 10,000.
 
     baseline: .5, the least possible largest error of a net without memory at the last step. Published, for p = 100:
     LSTM 5,040 sequences, in all of 18 trials; the neural sequence chunker 32,400, in a third of them; back-propagation
     through time and RTRL never.
 
+    Parameters
+    ----------
+    p : int, optional
+        The lag, and the length of the inputs.
+
+    Examples
+    --------
     >>> task = NoiseFreeLag(4)
     >>> batch = task.batch(1, rng=0)
     >>> batch.x[:, 0].argmax(-1), batch.y[:, 0].argmax(-1)  # a_1 is 0, and y is 4
@@ -145,7 +159,7 @@ class NoiseFreeLag(Task):
         self.inputs = self.outputs = self.p + 1
 
     def distractors(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        """What lies between, (p - 1, batch)."""
+        """What lies between, (p - 1, B)."""
         return np.broadcast_to(np.arange(self.p - 1)[:, None], (self.p - 1, size))
 
     def batch(self, size: int, rng: Any = None) -> Batch:
@@ -160,13 +174,21 @@ class NoiseFreeLag(Task):
 
 
 class RandomLag(NoiseFreeLag):
-    """Experiment 2b: as 2a (:class:`NoiseFreeLag`), but what lies between is drawn at random of a_1 ... a_{p-1}.
+    """Experiment 2b: as 2a, but what lies between is drawn at random of a_1 ... a_{p-1}.
 
-    There is nothing regular in it that could be made shorter. At every step the next symbol is asked for, though only
-    the last one can be known: a sequence is wrong if any output is off by .25 or more there. Solved: none of 10,000.
+    Otherwise it is :class:`~tinygrad_rnn.tasks.NoiseFreeLag`. There is nothing regular in it that could be made
+    shorter. At every step the next symbol is asked for, though only the last one can be known: a sequence is wrong if
+    any output is off by .25 or more there. Solved: none of 10,000.
 
     baseline: .5, as of 2a. Published, for p = 100: LSTM 5,680 sequences, in all of 18 trials; the others never.
 
+    Parameters
+    ----------
+    p : int, optional
+        The lag, and the length of the inputs.
+
+    Examples
+    --------
     >>> RandomLag(6).batch(1, rng=1).x[:, 0].argmax(-1)
     array([5, 2, 3, 4, 0, 0])
     """
@@ -181,16 +203,26 @@ class RandomLag(NoiseFreeLag):
 class VeryLongLag(Task):
     """Experiment 2c: one symbol to be remembered among many that mean nothing, until another one asks for it.
 
+    The i are drawn from 1 ... p, k from the geometric distribution::
+
         (b, y, a_{i_1}, ..., a_{i_{q+k}}, e, y)        (b, x, a_{i_1}, ..., a_{i_{q+k}}, e, x)
 
-    The i are drawn from 1 ... p, k from the geometric distribution: after the first q, e comes at each step with
-    probability 1/10. What follows e, x or y, is asked for at e, the last input. Inputs are one-hot over a_1 ... a_p, e,
-    b, x, y: (q + k + 3, batch, p + 4); targets over x, y: (batch, 2). Wrong: an output is off by .2 or more. Solved:
-    none of 10,000.
+    After the first q, e comes at each step with probability 1/10. What follows e, x or y, is asked for at e, the last
+    input. Inputs are one-hot over a_1 ... a_p, e, b, x, y: (q + k + 3, B, p + 4); targets over x, y: (B, 2). Wrong: an
+    output is off by .2 or more. Solved: none of 10,000.
 
     baseline: .5, the least possible largest error without memory. Published: 30,000 sequences for q = p = 50; 49,000
     for q = p = 1000; 203,000 for q = 1000, p = 50.
 
+    Parameters
+    ----------
+    q : int, optional
+        The least number of symbols between.
+    p : int, optional
+        How many kinds of them there are.
+
+    Examples
+    --------
     >>> batch = VeryLongLag(50, 50).batch(2, rng=0)
     >>> batch.x.shape, batch.lengths, batch.y
     ((62, 2, 54), array([59, 62]), array([[0., 1.],
@@ -220,23 +252,39 @@ class TwoSequence(Task):
     """Experiment 3: which of two classes a sequence belongs to is said by its first N numbers; noise follows.
 
     Sequences have T to T + T/10 steps; the classes are as likely. Of class 1, the first N numbers are 1, of class 2,
-    -1; all others are normal, with mean 0 and variance .2. x is (time, batch, 1), y (batch, 1), asked for at the end.
+    -1; all others are normal, with mean 0 and variance .2. x is (time, B, 1), y (B, 1), asked for at the end.
 
-    =======  =======================  ===============================  ==========================================
-    variant  targets of classes 1, 2  a sequence is wrong if the       published for T = 100, N = 3 (102 weights)
-                                      answer is off by at least
-    =======  =======================  ===============================  ==========================================
-    "3a"     1, 0                     .2                               27,380 sequences; .000195 wrong
-    "3b"     1, 0; and the first N    .2                               41,740 sequences; .00828 wrong
+    =======  ========================  ===============================  ==========================================
+    variant  targets of classes 1, 2   a sequence is wrong if the       published for T = 100, N = 3 (102 weights)
+                                       answer is off by at least
+    =======  ========================  ===============================  ==========================================
+    "3a"     1, 0                      .2                               27,380 sequences; .000195 wrong
+    "3b"     1, 0; and the first N     .2                               41,740 sequences; .00828 wrong
              numbers have noise, too,
              of variance .2
-    "3c"     .2, .8, with noise of    .1, from the target without      269,650 sequences; .00558 wrong; mean
-             variance .1              noise                            distance from that target .014
-    =======  =======================  ===============================  ==========================================
+    "3c"     .2, .8, with noise of     .1, from the target without      269,650 sequences; .00558 wrong; mean
+             variance .1               noise                            distance from that target .014
+    =======  ========================  ===============================  ==========================================
 
     (Bengio et al., 1994, had sequences of T/2 to T steps. "3a" is solved faster by guessing weights.) baseline: the
     least possible mean error without memory, that of always giving the middle: .5 or, from what is free of noise, .3.
 
+    Parameters
+    ----------
+    T : int, optional
+        The least length.
+    N : int, optional
+        How many numbers say the class.
+    variant : {"3a", "3b", "3c"}, optional
+        See the table.
+
+    Raises
+    ------
+    ValueError
+        There is no such variant, or a number is too small.
+
+    Examples
+    --------
     >>> task = TwoSequence(100)
     >>> batch = task.batch(2, rng=0)
     >>> batch.x[:4, :, 0].round(1), batch.y[:, 0], batch.lengths
@@ -270,7 +318,7 @@ class TwoSequence(Task):
         return Batch(x[..., None].astype(np.float32), y[:, None].astype(np.float32), lengths)
 
     def distances(self, answers: Any, batch: Batch) -> np.ndarray:
-        """How far the answers are from the targets without noise, (batch,)."""
+        """How far the answers are from the targets without noise, (B,)."""
         return abs(array_of(answers, batch)[:, 0] - self.targets[(batch.x[: self.N, :, 0].sum(axis=0) < 0).astype(int)])
 
     def wrong(self, answers: Any, batch: Batch) -> np.ndarray:
@@ -285,12 +333,19 @@ class Adding(Task):
     A sequence has T to T + T/10 steps, each a pair: a number from [-1, 1], and a mark. Marked by 1 are two: one of the
     first ten; then one of the first T/2 - 1 of the others. The first pair and the last are marked by -1; the others by
     0. (If the first is one of the two, it keeps its -1, and its number is 0.) At the end, .5 + (X_1 + X_2) / 4 is asked
-    for. x is (time, batch, 2), y (batch, 1). A sequence is wrong if the answer is off by .04 or more; solved: at most 3
-    of 2560.
+    for. x is (time, B, 2), y (B, 1). A sequence is wrong if the answer is off by .04 or more; solved: at most 3 of
+    2560.
 
     baseline: the mean squared error of always saying .5. That is 2/3 / 16 = 1/24, with the few zeros a little less.
     Published, for T = 100, 500, 1000: 74,000, 209,000, 853,000 sequences, with 1, 0 and 1 wrong (93 weights).
 
+    Parameters
+    ----------
+    T : int, optional
+        The least length.
+
+    Examples
+    --------
     >>> batch = Adding(100).batch(2, rng=0)
     >>> marked = batch.x[..., 1] == 1
     >>> marked.sum(axis=0), batch.lengths
@@ -313,6 +368,7 @@ class Adding(Task):
         return 1 / 10 + 9 / 10 / (self.T // 2 - 1)
 
     def target(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """What is asked for, of the two numbers."""
         return 0.5 + (a + b) / 4
 
     def batch(self, size: int, rng: Any = None) -> Batch:
@@ -335,15 +391,22 @@ class Adding(Task):
 
 
 class Multiplication(Adding):
-    """Experiment 5: as :class:`Adding`, but numbers are from [0, 1], and their product X_1 · X_2 is asked for.
+    """Experiment 5: as experiment 4, but numbers are from [0, 1], and their product X_1 · X_2 is asked for.
 
-    (If the first pair is one of the two, its number is 1.) Measured twice in the paper: when fewer than 140 of the last
-    2000 sequences of the training were wrong, and when fewer than 13 were; here, as ``wrong_of_last``, it is 13.
-    Solved: at most 17 of 2560, the same share.
+    Otherwise it is :class:`~tinygrad_rnn.tasks.Adding`. (If the first pair is one of the two, its number is 1.)
+    Measured twice in the paper: when fewer than 140 of the last 2000 sequences of the training were wrong, and when
+    fewer than 13 were; here, as ``wrong_of_last``, it is 13. Solved: at most 17 of 2560, the same share.
 
     baseline: the mean squared error of always saying the mean; 7/144 = 1/9 - 1/16 for two numbers. Published, for T =
     100: 482,000 sequences with 139 of 2560 wrong (140), and 1,273,000 with 14 (13).
 
+    Parameters
+    ----------
+    T : int, optional
+        The least length.
+
+    Examples
+    --------
     >>> task = Multiplication(100)
     >>> batch = task.batch(1, rng=0)
     >>> bool(np.isclose(batch.y[0, 0], batch.x[:, 0, 0][batch.x[:, 0, 1] == 1].prod()))
@@ -369,12 +432,24 @@ class TemporalOrder(Task):
     A sequence has 100 to 110 steps; it begins with E, ends with B, and has symbols a, b, c, d at random between; but X
     or Y at random at a step of 10 to 20, and at one of 50 to 60 (6a: ``signals=2``); or at 10 to 20, 33 to 43 and 66 to
     76 (6b: ``signals=3``). Steps are counted from 0. Which of the 4 (8) classes it is is asked for at the end: XX, XY,
-    YX, YY. Inputs are one-hot over ``SYMBOLS``, targets over the classes: (time, batch, 8), (batch, 4 or 8). Wrong: an
-    output is off by .3 or more; solved: at most 3 of 2560.
+    YX, YY. Inputs are one-hot over ``SYMBOLS``, targets over the classes: (T, B, 8), (B, 4 or 8). Wrong: an output is
+    off by .3 or more; solved: at most 3 of 2560.
 
     baseline: the share of wrong answers of a guess, 3/4 or 7/8. Published: 6a 31,390 sequences, 1 wrong (156 weights);
     6b 571,100 and 2 (308).
 
+    Parameters
+    ----------
+    signals : {2, 3}, optional
+        How many symbols are to be remembered.
+
+    Raises
+    ------
+    ValueError
+        There is no experiment with so many.
+
+    Examples
+    --------
     >>> batch = TemporalOrder(2).batch(2, rng=0)
     >>> ["".join(TemporalOrder.SYMBOLS[i] for i in batch.x[:, b].argmax(-1) if i > 5) for b in range(2)]
     ['XY', 'YY']
@@ -413,18 +488,27 @@ class PascanuTemporalOrder(Task):
     """Temporal order as Pascanu et al. (2013) have it: sequences of one length, six symbols, a guess is enough.
 
     T symbols c, d, e, f at random; but A or B at random at a step of T/10 to 2T/10, and at one of 4T/10 to 5T/10. Asked
-    for at the end: AA, AB, BA or BB. Inputs are one-hot over ``SYMBOLS``, (T, batch, 6); targets are numbers of
-    classes, (batch,); answers are scores, (batch, 4). Wrong: the greatest score is not that of the class. Solved: less
-    than 1 % of 10,000.
+    for at the end: AA, AB, BA or BB. Inputs are one-hot over ``SYMBOLS``, (T, B, 6); targets are numbers of classes,
+    (B,); answers are scores, (B, 4). Wrong: the greatest score is not that of the class. Solved: less than 1 % of
+    10,000.
 
     baseline: the share of wrong answers of a guess, 3/4. Published (50 tanh units; 5 trials for each T = 50 ... 200):
     with clipped gradients and the regulariser Ω all trials are solved; with clipping alone, some, fewer for greater T;
     with plain gradients the fewest. ("On the difficulty of training recurrent neural networks", ICML 2013, section
     4.1.)
 
-    Args:
-        T: the length; or (least, greatest), of which one is drawn for each batch.
+    Parameters
+    ----------
+    T : int or (int, int), optional
+        The length; or (least, greatest), of which one is drawn for each batch.
 
+    Raises
+    ------
+    ValueError
+        It is neither a length nor two.
+
+    Examples
+    --------
     >>> batch = PascanuTemporalOrder(50).batch(3, rng=0)
     >>> batch.x.shape, batch.y
     ((50, 3, 6), array([1, 1, 2]))
@@ -459,14 +543,21 @@ class CopyMemory(Task):
     """Copy memory: ten symbols, a long pause, and then they are to be said again, in their order.
 
     Ten of the symbols 1 ... 8 at random; T - 1 blanks, 0; one 9, which asks; ten blanks: T + 20 steps. The targets are
-    0 for the first T + 10 steps, then the ten symbols. Inputs are one-hot over 0 ... 9, (T + 20, batch, 10); targets
-    numbers of classes, (T + 20, batch); answers scores of 0 ... 8, (T + 20, batch, 9). Wrong: a symbol of the last ten
-    is not that with the greatest score.
+    0 for the first T + 10 steps, then the ten symbols. Inputs are one-hot over 0 ... 9, (T + 20, B, 10); targets
+    numbers of classes, (T + 20, B); answers scores of 0 ... 8, (T + 20, B, 9). Wrong: a symbol of the last ten is not
+    that with the greatest score.
 
     baseline: the mean cross-entropy, in nats, of saying 0, and then guessing: 10 ln 8 / (T + 20), .2971 for T = 50.
     (Task: Hochreiter and Schmidhuber, 1997, in spirit; in this form Arjovsky et al., "Unitary evolution recurrent
     neural networks", 2016, where LSTM and tanh networks stay near the baseline for T ≥ 100.)
 
+    Parameters
+    ----------
+    T : int, optional
+        The length of the pause.
+
+    Examples
+    --------
     >>> task = CopyMemory(50)
     >>> batch = task.batch(1, rng=0)
     >>> batch.x[:10, 0].argmax(-1), batch.y[-11:, 0], round(task.baseline, 4)

@@ -26,11 +26,27 @@ BOUND = 10.0  # a NARMA-10 series that is bounded stays below 2: beyond this it 
 def nmse(predictions: Any, targets: Any) -> float:
     """The mean squared error, divided by the variance of the targets: 1 is what always guessing their mean gets.
 
+    The root of it is the NRMSE::
+
         NMSE = mean (y - d)² / var d        NRMSE = √NMSE
 
-    Raises:
-        ValueError: shapes differ, or the targets do not vary.
+    Parameters
+    ----------
+    predictions, targets : array or Tensor
+        Of one shape, y and d.
 
+    Returns
+    -------
+    float
+        The NMSE.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, or the targets do not vary.
+
+    Examples
+    --------
     >>> nmse([1.0, 2.0, 4.0], [1.0, 2.0, 3.0])
     0.5
     """
@@ -50,11 +66,12 @@ def nmse(predictions: Any, targets: Any) -> float:
 def narma10(length: int, *, batch: int = 1, high: float = 0.5, rng: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """The nonlinear autoregressive moving average of order 10 (Atiya and Parlos, 2000): a system to be identified.
 
+    From d = u = 0 before the first step::
+
         d(n+1) = .3 d(n) + .05 d(n) Σ_{i=0..9} d(n-i) + 1.5 u(n-9) u(n) + .1        u(n) ~ U[0, high]
 
-    from d = u = 0 before the first step. The target of step n is d(n+1), the first number that u(n) is part of: so the
-    task asks for ten steps of memory, and for a product. (The first hundred steps or so are a transient: leave them out
-    as a washout.)
+    The target of step n is d(n+1), the first number that u(n) is part of: so the task asks for ten steps of memory, and
+    for a product. (The first hundred steps or so are a transient: leave them out as a washout.)
 
     The system is not stable. Some inputs drive it to infinity (with high = .5 rarely, about once in 200,000 steps):
     such a series is drawn again, from the same Generator, and a RuntimeWarning says so.
@@ -62,12 +79,31 @@ def narma10(length: int, *, batch: int = 1, high: float = 0.5, rng: Any = None) 
     Baselines: an echo-state network, 2000 steps to train and 2000 to test, five seeds: NMSE .143 ± .008 with 50 units,
     .094 ± .009 with 100, .059 ± .007 with 200; a linear filter of the last 10 inputs: .37.
 
-    Returns:
-        (u, d): inputs and targets, both (length, batch, 1).
+    Parameters
+    ----------
+    length : int
+        The number of steps.
+    batch : int, optional
+        How many series.
+    high : float, optional
+        The greatest input.
+    rng : int or Generator, optional
+        What the inputs are drawn from.
 
-    Raises:
-        ValueError: an argument is not what it has to be; or no series that stays finite was drawn in a hundred tries.
+    Returns
+    -------
+    u : array, (length, batch, 1)
+        The inputs.
+    d : array, (length, batch, 1)
+        The targets.
 
+    Raises
+    ------
+    ValueError
+        An argument is not what it has to be; or no series that stays finite was drawn in a hundred tries.
+
+    Examples
+    --------
     >>> u, d = narma10(2000, batch=2, rng=0)
     >>> u.shape, d.shape, bool(d[100:].min() > 0.1), bool(d.max() < 1.2)
     ((2000, 2, 1), (2000, 2, 1), True, True)
@@ -110,34 +146,54 @@ def mackey_glass(
 ) -> np.ndarray:  # fmt: skip
     """Blood cells that are made after a delay (Mackey and Glass, 1977): mildly chaotic for τ = 17, wildly for τ = 30.
 
+    From y(t) = y₀ for all t ≤ 0, y₀ ~ U[1.1, 1.3] for each series::
+
         y'(t) = .2 y(t-τ) / (1 + y(t-τ)^10) - .1 y(t)
 
-    from y(t) = y₀ for all t ≤ 0, y₀ ~ U[1.1, 1.3] for each series. Of the steps that are computed each stride-th is
-    kept (with the defaults, one for each unit of time), and the first washout of those are left out. To predict the
-    series from itself: inputs ``y[:-1]``, targets ``y[1:]``.
+    Of the steps that are computed each stride-th is kept (with the defaults, one for each unit of time), and the first
+    washout of those are left out. To predict the series from itself: inputs ``y[:-1]``, targets ``y[1:]``.
 
-    Args:
-        length: of the series that is returned.
-        tau: the delay τ, a whole number of steps.
-        method: ``"euler"``, y(t+δ) = y(t) + δ y'(t) with δ = step, as Jaeger (2001) makes his series; or ``"rk4"``, the
-            fourth-order method of Runge and Kutta, the delayed value in the middle of a step interpolated by the cubic
-            through values and slopes at both ends (Hermite). (ReservoirPy's series is another: its step of 1 is larger,
-            it holds the delayed value during a step, and, as of version 0.4.2, its stages are weighed otherwise than
-            Runge's and Kutta's.)
-        step, stride: see above; Jaeger's are .1 and 10.
-        squash: return tanh(y - 1), as Jaeger does: centred, within (-1, 1).
-        washout: of numbers to leave out, so that y₀ is forgotten.
+    Baselines for τ = 17, squashed, 400 units: NRMSE after 84 free steps 2.8e-4 trained on 3000 steps, 1.2e-4 on 21000;
+    for τ = 30, .11 and .032 (Jaeger, 2001); 1000 units: mean squared error of 500 free steps 1.0e-6 (Lukoševičius,
+    2012).
 
-    Baselines for τ = 17, squashed, 400 units: NRMSE after 84 free steps 2.8e-4 trained on 3000 steps, 1.2e-4
-    on 21000; for τ = 30, .11 and .032 (Jaeger, 2001); 1000 units: mean squared error of 500 free steps 1.0e-6
-    (Lukoševičius, 2012).
+    Parameters
+    ----------
+    length : int
+        Of the series that is returned.
+    tau : float, optional
+        The delay τ, a whole number of steps.
+    method : {"euler", "rk4"}, optional
+        ``"euler"``: y(t+δ) = y(t) + δ y'(t) with δ = step, as Jaeger (2001) makes his series. ``"rk4"``: the
+        fourth-order method of Runge and Kutta, the delayed value in the middle of a step interpolated by the cubic
+        through values and slopes at both ends (Hermite). (ReservoirPy's series is another: its step of 1 is larger, it
+        holds the delayed value during a step, and, as of version 0.4.2, its stages are weighed otherwise than Runge's
+        and Kutta's.)
+    step : float, optional
+        The time δ that a step takes; Jaeger's is .1.
+    stride : int, optional
+        Each stride-th step is kept; Jaeger's is 10.
+    squash : bool, optional
+        Return tanh(y - 1), as Jaeger does: centred, within (-1, 1).
+    washout : int, optional
+        How many numbers to leave out, so that y₀ is forgotten.
+    batch : int, optional
+        How many series.
+    rng : int or Generator, optional
+        What the beginnings y₀ are drawn from.
 
-    Returns:
-        (length, batch, 1).
+    Returns
+    -------
+    array, (length, batch, 1)
+        The series.
 
-    Raises:
-        ValueError: an argument is not what it has to be.
+    Raises
+    ------
+    ValueError
+        An argument is not what it has to be.
 
+    Examples
+    --------
     >>> y = mackey_glass(500, squash=True, batch=3, rng=0)
     >>> y.shape, bool(y.min() > -0.6), bool(y.max() < 0.4)
     ((500, 3, 1), True, True)
@@ -204,27 +260,45 @@ def lorenz(
 ) -> np.ndarray:  # fmt: skip
     """Three numbers that a layer of warm air made famous (Lorenz, 1963): chaos; errors grow by e^.9 in a unit of time.
 
+    By the fourth-order method of Runge and Kutta, with steps of step / substeps, of which each substeps-th is kept::
+
         x' = 10 (y - x)        y' = x (28 - z) - y        z' = x y - 8/3 z
 
-    by the fourth-order method of Runge and Kutta, with steps of step / substeps, of which each substeps-th is kept. To
-    predict it from itself: inputs ``s[:-1]``, targets ``s[1:]``.
+    To predict it from itself: inputs ``s[:-1]``, targets ``s[1:]``.
 
     Baselines, NMSE of the next number: the last one again .008, a linear map of the last three .006; five steps ahead
     .18 and .12.
 
-    Args:
-        length, batch: of the series that are returned.
-        step: the time between two of their numbers.
-        washout: of numbers to leave out, so that what is left lies on the attractor.
-        start: where to begin, (3,) or (batch, 3); by default (1, 1, 1) and, for each series and number, some
-            noise of standard deviation .1, so that after the washout they are apart.
+    Parameters
+    ----------
+    length : int
+        Of the series that are returned.
+    step : float, optional
+        The time between two of their numbers.
+    substeps : int, optional
+        How many steps are computed in that time.
+    washout : int, optional
+        How many numbers to leave out, so that what is left lies on the attractor.
+    start : array, (3,) or (batch, 3), optional
+        Where to begin; by default (1, 1, 1) and, for each series and number, some noise of standard deviation .1, so
+        that after the washout they are apart.
+    batch : int, optional
+        How many series.
+    rng : int or Generator, optional
+        What that noise is drawn from.
 
-    Returns:
-        (length, batch, 3).
+    Returns
+    -------
+    array, (length, batch, 3)
+        The series.
 
-    Raises:
-        ValueError: an argument is not what it has to be; or the steps are so large that the method diverges.
+    Raises
+    ------
+    ValueError
+        An argument is not what it has to be; or the steps are so large that the method diverges.
 
+    Examples
+    --------
     >>> s = lorenz(500, batch=2, rng=0)
     >>> s.shape, bool(abs(s[..., 0]).max() < 25)
     ((500, 2, 3), True)
@@ -262,21 +336,34 @@ def _lorenz(s: np.ndarray) -> np.ndarray:
 def multiple_sines(length: int, sines: Any = 2, *, start: Any = 0.0) -> np.ndarray:
     """Sines that are added (MSO: Jaeger, 2004): easy to continue for who finds them, hard for one reservoir.
 
-        y(n) = Σ_i sin(α_i (n + start))        α = .2, .311, .42, .51, .63, .74, .85, .97
+    At step n::
 
-    Args:
-        sines: how many of these eight to take, the first ones (2 is the task as it was first, up to 8 are Roeschies
-            and Igel's, 2010); or other frequencies α.
-        start: where to begin; an array has one for each series of the batch.
+        y(n) = Σ_i sin(α_i (n + start))        α = .2, .311, .42, .51, .63, .74, .85, .97
 
     Baseline: 2 to 8 sines follow exactly from the last 4 to 16 values, by a linear recurrence, without noise.
 
-    Returns:
-        (length, batch, 1).
+    Parameters
+    ----------
+    length : int
+        The number of steps.
+    sines : int or array of float, optional
+        How many of these eight to take, the first ones (2 is the task as it was first, up to 8 are Roeschies and
+        Igel's, 2010); or other frequencies α.
+    start : float or array, (batch,), optional
+        Where to begin; an array has one for each series of the batch.
 
-    Raises:
-        ValueError: an argument is not what it has to be.
+    Returns
+    -------
+    array, (length, batch, 1)
+        The series.
 
+    Raises
+    ------
+    ValueError
+        An argument is not what it has to be.
+
+    Examples
+    --------
     >>> multiple_sines(300, 3, start=[0, 100]).shape
     (300, 2, 1)
     """
@@ -298,20 +385,70 @@ def multiple_sines(length: int, sines: Any = 2, *, start: Any = 0.0) -> np.ndarr
 
 
 class Sunspots(NamedTuple):
-    """What :func:`sunspots` returns: two arrays of one length."""
+    """What :func:`~tinygrad_rnn.tasks.sunspots` returns: two arrays of one length.
+
+    Parameters
+    ----------
+    years : array of int
+        The years, ascending, none left out.
+    numbers : array
+        The mean number of sunspots in each.
+
+    Examples
+    --------
+    >>> data = sunspots()
+    >>> data.numbers[data.between(1957, 1959)]
+    array([190.2, 184.8, 159. ])
+    >>> round(data.arv(data.numbers[data.between(1955, 1978)], 1956, 1979), 3)          # the number of the year before
+    0.965
+    """
 
     years: np.ndarray
     numbers: np.ndarray
 
     def between(self, first: int, last: int) -> slice:
-        """The places of the years from first to last, both included."""
+        """The places of the years from first to last, both included.
+
+        Parameters
+        ----------
+        first, last : int
+            Years.
+
+        Returns
+        -------
+        slice
+            Of ``years`` and of ``numbers``.
+
+        Raises
+        ------
+        ValueError
+            They are not in the series, or not in order.
+        """
         if not self.years[0] <= first <= last <= self.years[-1]:
             raise ValueError(f"first, last: expected years from {self.years[0]} to {self.years[-1]}, in order, got "
                              f"{first!r} and {last!r}")  # fmt: skip
         return slice(int(first - self.years[0]), int(last - self.years[0]) + 1)
 
     def arv(self, predictions: Any, first: int, last: int) -> float:
-        """The average relative variance of predictions for the years from first to last, one for each."""
+        """The average relative variance of predictions for the years from first to last, one for each.
+
+        Parameters
+        ----------
+        predictions : array, (years,)
+            The predicted numbers.
+        first, last : int
+            Years.
+
+        Returns
+        -------
+        float
+            The mean squared error, divided by the variance that the literature divides by.
+
+        Raises
+        ------
+        ValueError
+            There is not one prediction for each year; or as of :meth:`between`.
+        """
         observed, found = self.numbers[self.between(first, last)], np.asarray(predictions)
         if found.shape != observed.shape:
             raise ValueError(f"predictions: expected {len(observed)}, one for each year, got {described(found)}")
@@ -326,7 +463,7 @@ def sunspots() -> Sunspots:
 
     The task of the literature (Weigend, Huberman and Rumelhart, 1990): to tell each year's number from those of the
     years before, trained on 1700-1920, tested on 1921-1955 and on 1956-1979, when the sun was more active than it had
-    ever been in training. The error is the average relative variance,
+    ever been in training. The error is the average relative variance::
 
         arv = mean (y - d)² / 1495.6
 
@@ -336,6 +473,13 @@ def sunspots() -> Sunspots:
     The data ship with the package (see ``data/README.md`` there: from the National Geophysical Data Center, public
     domain). They are as they were before the revision of 2015, as in that literature.
 
+    Returns
+    -------
+    Sunspots
+        ``(years, numbers)``, and the error, ``arv``.
+
+    Examples
+    --------
     >>> years, numbers = sunspots()
     >>> years[[0, -1]].tolist(), numbers[:3].tolist(), round(float(numbers[: 1980 - 1700].var()), 1)
     ([1700, 2008], [5.0, 11.0, 16.0], 1495.6)

@@ -32,15 +32,27 @@ SUMS = ("loss", "norm", "counted", "looked", "skipped", "lr", "seconds")
 class Run:
     """Where a run is, apart from its weights: all that fit() counts, adds up and remembers.
 
-    Attributes:
-        seed: of the order of the data.
-        epoch, batch, begin: how many epochs are done; of the next one, how many batches; of the next batch, how many
-            steps in time (of a run by windows; ``state`` is that of the network there).
-        step: the updates so far, in all epochs.
-        sums: over the steps of this epoch: of losses and norms, and how many there are of each.
-        records: one for each epoch.
-        best, bad: the best value of what is monitored, and for how many epochs there has been no better one.
-        weights: those of the best epoch, if they are wanted.
+    Parameters
+    ----------
+    seed : list of int
+        Of the order of the data.
+    epoch, batch, begin : int, optional
+        How many epochs are done; of the next one, how many batches; of the next batch, how many steps in time (of a run
+        by windows).
+    step : int, optional
+        The updates so far, in all epochs.
+    sums : dict of str to float, optional
+        Over the steps of this epoch: of losses and norms, and how many there are of each.
+    records : list of dict, optional
+        One for each epoch.
+    best : float, optional
+        The best value of what is monitored.
+    bad : int, optional
+        For how many epochs there has been no better one.
+    weights : dict, optional
+        Those of the best epoch, if they are wanted.
+    state : Tensor, or a nest of them, optional
+        That of the network, within a batch, of a run by windows.
     """
 
     seed: list[int]
@@ -103,10 +115,20 @@ class Run:
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own: ``step-000000001000.npz``, the last few of them.
 
-    Args:
-        parts: what has a state_dict: the model, the optimiser, the schedule.
-        generators: what is drawn from in training.
-        settings: what has to be the same where a run is resumed.
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    keep : int
+        How many are kept.
+    parts : dict of str to object
+        What has a state_dict: the model, the optimiser, the schedule.
+    generators : sequence of Generator
+        What is drawn from in training.
+    settings : dict
+        What has to be the same where a run is resumed.
+    last : tuple, optional
+        The position in the last one.
     """
 
     folder: Path
@@ -142,11 +164,22 @@ class Checkpoints:
     def read(self, path: Path, seed: list[int] | None) -> Run:
         """Load one: into the parts and the generators, and the rest into what is returned; or change nothing.
 
-        Args:
-            seed: that of the run, if it is known.
+        Parameters
+        ----------
+        path : Path
+            The file.
+        seed : list of int or None
+            That of the run, if it is known.
 
-        Raises:
-            CheckpointError: it is damaged, or of another run.
+        Returns
+        -------
+        Run
+            Where it was.
+
+        Raises
+        ------
+        CheckpointError
+            It is damaged, or of another run.
         """
         content = load(path)
         before = {name: part.state_dict() for name, part in self.parts.items()}

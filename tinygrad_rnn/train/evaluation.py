@@ -19,15 +19,36 @@ def evaluate(
 ) -> dict[str, float]:  # fmt: skip
     """The means of ``loss(model, batch)`` and of metrics over data, in the mode ``eval()``, without a tape.
 
-    Args:
-        model, loss: as of :func:`fit`.
-        data: a tuple of arrays, cut by ``batch_size`` and ``batch_axis`` as in :func:`fit`; or a list of batches. In
-            the mean, a batch of arrays counts by its samples, and those of a list count alike.
-        metrics: functions ``metric(model, batch)``, numbers, by name.
+    Parameters
+    ----------
+    model : Module
+        What is evaluated.
+    loss : callable
+        ``loss(model, batch)``, a single number.
+    data : tuple or list
+        A tuple of arrays, cut by batch_size and batch_axis; or a list of batches. In the mean, a batch of arrays counts
+        by its samples, and those of a list count alike.
+    metrics : dict of str to callable, optional
+        Functions ``metric(model, batch)``, numbers, by name.
+    batch_size : int, optional
+        How many samples make a batch; by default all.
+    batch_axis : int or tuple of int, optional
+        The axis of the arrays that is cut into batches, as in :func:`~tinygrad_rnn.fit`.
 
-    Returns:
+    Returns
+    -------
+    dict of str to float
         The means by name, that of the loss as ``"loss"``.
 
+    Raises
+    ------
+    TypeError
+        The data are neither of these, or a loss or a metric returned no number.
+    ValueError
+        A loss or a metric returned more than a single number.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> from tinygrad_rnn import nn
     >>> X, model = np.ones((10, 3), np.float32), nn.Linear(3, 1, rng=0)

@@ -11,16 +11,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..plotting import axes
+from ..progress import bar
+
 SHOWN = 10  # records at either end of a history, where it is printed
 
 
 class History(list):
     """The records of a run, one dict of numbers for each epoch, and how it ended.
 
-    Attributes:
-        ended: why: ``"epochs"``, ``"steps"``, ``"patience"``, ``"callback"``, or ``"interrupt"`` (Ctrl-C).
-        interrupted: whether it was the last of these.
+    Parameters
+    ----------
+    records : iterable of dict of str to float, optional
+        The records.
+    ended : str, optional
+        Why it ended: ``"epochs"``, ``"steps"``, ``"patience"``, ``"callback"``, or ``"interrupt"`` (Ctrl-C).
 
+    Examples
+    --------
     >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     >>> history
     epoch    loss
@@ -36,22 +44,50 @@ class History(list):
 
     @property
     def interrupted(self) -> bool:
+        """Whether it was Ctrl-C that ended the run."""
         return self.ended == "interrupt"
 
     def column(self, name: str) -> list[float]:
-        """What all records have under a name: ``"loss"``, say."""
+        """What all records have under a name.
+
+        Parameters
+        ----------
+        name : str
+            The name: ``"loss"``, say.
+
+        Returns
+        -------
+        list of float
+            One for each epoch.
+
+        Raises
+        ------
+        KeyError
+            The records have nothing of that name.
+        """
         if self and name not in self[0]:
             raise KeyError(f"name: expected one of {list(self[0])}, got {name!r}")
         return [record[name] for record in self]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the losses and the metrics over the epochs, on axes of matplotlib's, or on new ones; return the axes."""
-        if ax is None:
-            try:
-                import matplotlib.pyplot as plt
-            except ImportError as error:
-                raise ImportError("plot: it needs matplotlib: pip install 'tinygrad_rnn[train]'") from error
-            _, ax = plt.subplots(layout="constrained")
+        """Draw the losses and the metrics over the epochs.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What to draw on; by default new ones.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
+        Raises
+        ------
+        ImportError
+            There are no axes, and matplotlib is not installed.
+        """
+        ax = axes(ax, extra="train")
         for name in self[0] if self else ():
             if name == "loss" or name.startswith("val_"):
                 ax.plot(self.column("epoch"), self.column(name), label=name)
@@ -79,10 +115,13 @@ def shown(number: float) -> str:
 class Report:
     """Where it is shown how far a run is: on stderr, and in a file.
 
-    Args:
-        progress: a bar, where tqdm is installed (``pip install 'tinygrad_rnn[train]'``), or else a line an epoch.
-        log: ``.csv``, the names in its first line, or ``.jsonl``: JSON, line by line. It has no NaN and no infinities:
-            there they are null.
+    Parameters
+    ----------
+    progress : bool
+        A bar, where tqdm is installed (``pip install 'tinygrad_rnn[train]'``), or else a line an epoch.
+    log : str, Path or None
+        ``.csv``, the names in its first line, or ``.jsonl``: JSON, line by line. It has no NaN and no infinities: there
+        they are null.
     """
 
     def __init__(self, progress: bool, log: str | os.PathLike | None):
@@ -96,12 +135,7 @@ class Report:
             self.empty = True
             for record in history:
                 self.write(record)
-        if self.progress:
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self.bar = tqdm(initial=done, total=total, unit="step", dynamic_ncols=True)
+        self.bar = bar(self.progress, initial=done, total=total, unit="step")
 
     def step(self, epoch: int, loss: float) -> None:
         if self.bar is not None:

@@ -32,7 +32,30 @@ from .history import History, Report, check_log
 
 @dataclass
 class Moment:
-    """What a callback is given at the end of each epoch. ``stop``: set it to True, and the run ends here."""
+    """What a callback is given at the end of each epoch.
+
+    Parameters
+    ----------
+    model : Module
+        What is trained.
+    optimizer : Optimizer
+        What trains it.
+    history : History
+        The records so far.
+    record : dict of str to float
+        That of this epoch.
+    stop : bool, optional
+        Set it to True, and the run ends here.
+
+    Examples
+    --------
+    >>> def until_small(moment):
+    ...     moment.stop = moment.record["loss"] < 0.01
+    >>> moment = Moment(None, None, [], {"loss": 0.001})
+    >>> until_small(moment)
+    >>> moment.stop
+    True
+    """
 
     model: Module
     optimizer: Optimizer
@@ -53,68 +76,115 @@ def fit(
 ) -> History:  # fmt: skip
     """Train a model: ``loss(model, batch)``, backward, a step of the optimiser, over and over.
 
-    Args:
-        model: the module that is trained. While it is, it is in the mode ``train()``; then, as it was before.
-        loss: ``loss(model, batch)``, a tensor, a single number. What a batch is, the data says; how the model is
-            called, and what of its results counts, is said here. With ``window``: see there.
-        data: one of
-            a tuple of arrays, ``(X, Y)``, (or a named tuple of them, such as a task's batch): cut into batches that are
-            such tuples, along ``batch_axis``, in an order that is drawn anew for each epoch (``shuffle``); a part that
-            is None stays None;
-            a task, of which ``batch_size`` sequences are drawn for each step: anything with ``batch(size, rng)``;
-            a function ``batches(rng)``, called once an epoch with a generator, whose result is iterated over;
-            a list, or whatever else can be iterated over again and again, of batches.
-        optimizer: of the model's parameters, or of some of them.
-        epochs, steps: when to end: after so many epochs, or updates in all, whichever comes first.
-        batch_size: how many samples make a batch, the last one of an epoch perhaps being smaller. None: all of the
-            arrays at once.
-        batch_axis: the axis of the arrays that is cut into batches: 0, samples first; 1, sequences time first (arrays
-            with one axis are cut along that); or a tuple, an axis for each. There is no default for arrays of more than
-            two axes, or of integers, as it cannot be seen whether samples or steps come first.
-        steps_per_epoch: an epoch has so many batches; by default all there are, and of a task 100.
-        rng: a seed, or a ``numpy.random.Generator``, of the order of the data, of tasks, and of ``batches``.
-        window: truncated back-propagation through time, for long sequences: a batch is cut into windows of so many
-            steps, each one an update, and each goes on from the state after the one before it, which is a constant.
-            Then it is ``loss(model, batch, state)``, which returns ``(value, state)``, and starts from None. All arrays
-            of a batch are time first, except for one that is called ``lengths`` in a named tuple. (For windows that
-            overlap, see :func:`tinygrad_rnn.bptt.truncated`, and a loop of your own.)
-        clip: the norm that the gradient is scaled down to, if it is larger: :func:`optim.clip_grad_norm_`.
-        on_nonfinite: ``"raise"``, ``"skip"`` or ``"ignore"`` a gradient that has a NaN or an infinity in it. Steps that
-            are skipped are counted, and their loss is left out of the mean.
-        schedule: of the learning rate, made for this optimiser; schedule_each: ``"epoch"`` or ``"step"``.
-            :class:`optim.ReduceLROnPlateau` looks at what is monitored.
-        validation: arrays (cut as those in data are, or else all at once), or a list of batches: ``val_loss`` is the
-            mean of the loss over them, after each epoch, in the mode ``eval()``, without a tape.
-        metrics: functions ``metric(model, batch)``, numbers, by name: of the validation data, as ``val_name``.
-        monitor: a name in the records; by default ``"val_loss"`` if there is validation, or else ``"loss"``. mode:
-            ``"min"`` if lower is better, ``"max"`` if higher is.
-        patience: end when what is monitored has not got better for so many epochs.
-        restore_best: whether the model has at the end the weights of the epoch that was the best by what is monitored.
-        callbacks: functions that are given a :class:`Moment` after each epoch.
-        progress: whether to show it, on stderr: a bar if tqdm is installed, or else a line an epoch.
-        log: a file, ``.csv`` or ``.jsonl``, that gets a line an epoch. It must not be there yet, except with resume.
-        checkpoint: a folder, of this run alone. At the end, on Ctrl-C, and every so many updates (``every``; by default
-            at the end of each epoch) a file in it gets all that the run is made of; the last ones (``keep``) are kept.
-        resume: go on from the newest checkpoint, if there is one (so a program can always say resume=True), as if it
-            had never stopped: the weights, and the records but for ``"seconds"``, come out the same, bit for bit, in
-            the same environment. Model, optimiser, schedule, data and settings are to be made as they were; epochs
-            and steps may be others. The seed of the data is the checkpoint's: rng has to be the same, or None. What
-            gives batches itself is asked for those of the epoch again, up to where it was.
-        generators: what else is drawn from in training, by the loss, say. Those of the model are known.
-
-    Returns:
-        The :class:`History`: for each epoch ``epoch``, ``step`` (updates so far), ``loss`` (the mean over the steps, as
-        they were made), ``norm`` (the mean of the gradient's, before clipping; not with on_nonfinite="ignore" alone),
-        ``skipped``, ``lr`` (of the first group, in the last step), what was measured, and ``seconds``. An epoch that
-        ``steps`` cuts short has a record, too.
-
     Ctrl-C (in the main thread, where nobody else handles it) finishes the step, writes a checkpoint, and returns
     normally, ``history.interrupted`` being True; the second one raises KeyboardInterrupt at once.
 
-    Raises:
-        CheckpointError: the checkpoint is damaged, or of another run. Nothing has changed then.
-        FloatingPointError: the gradient is not finite, and on_nonfinite is "raise".
+    Parameters
+    ----------
+    model : Module
+        The module that is trained. While it is, it is in the mode ``train()``; then, as it was before.
+    loss : callable
+        ``loss(model, batch)``, a tensor, a single number. What a batch is, the data says; how the model is called, and
+        what of its results counts, is said here. With window: see there.
+    data : tuple, task, callable or list
+        One of
 
+        - a tuple of arrays, ``(X, Y)``, (or a named tuple of them, such as a task's batch): cut into batches that are
+          such tuples, along batch_axis, in an order that is drawn anew for each epoch (shuffle); a part that is None
+          stays None;
+        - a task, of which batch_size sequences are drawn for each step: anything with ``batch(size, rng)``;
+        - a function ``batches(rng)``, called once an epoch with a generator, whose result is iterated over;
+        - a list, or whatever else can be iterated over again and again, of batches.
+    optimizer : Optimizer
+        Of the model's parameters, or of some of them.
+    epochs, steps : int, optional
+        When to end: after so many epochs, or updates in all, whichever comes first. One of them is needed.
+    batch_size : int, optional
+        How many samples make a batch, the last one of an epoch perhaps being smaller. None: all of the arrays at once.
+    batch_axis : int or tuple of int, optional
+        The axis of the arrays that is cut into batches: 0, samples first; 1, sequences time first (arrays with one axis
+        are cut along that); or a tuple, an axis for each. There is no default for arrays of more than two axes, or of
+        integers, as it cannot be seen whether samples or steps come first.
+    shuffle : bool, optional
+        Whether the order of the samples is drawn anew for each epoch.
+    steps_per_epoch : int, optional
+        An epoch has so many batches; by default all there are, and of a task 100.
+    rng : int or Generator, optional
+        Of the order of the data, of tasks, and of ``batches``.
+    window : int, optional
+        Truncated back-propagation through time, for long sequences: a batch is cut into windows of so many steps, each
+        one an update, and each goes on from the state after the one before it, which is a constant. Then it is
+        ``loss(model, batch, state)``, which returns ``(value, state)``, and starts from None. All arrays of a batch are
+        time first, except for one that is called ``lengths`` in a named tuple. For windows that overlap, see
+        :func:`~tinygrad_rnn.bptt.truncated`, and write a loop of your own.
+    clip : float, optional
+        The norm that the gradient is scaled down to, if it is larger: :func:`~tinygrad_rnn.optim.clip_grad_norm_`.
+    on_nonfinite : {"raise", "skip", "ignore"}, optional
+        What to do with a gradient that has a NaN or an infinity in it. Steps that are skipped are counted, and their
+        loss is left out of the mean.
+    schedule : Schedule or ReduceLROnPlateau, optional
+        Of the learning rate, made for this optimiser. :class:`~tinygrad_rnn.optim.ReduceLROnPlateau` looks at what is
+        monitored.
+    schedule_each : {"epoch", "step"}, optional
+        When the schedule makes a step.
+    validation : tuple or list, optional
+        Arrays (cut as those in data are, or else all at once), or a list of batches: ``val_loss`` is the mean of the
+        loss over them, after each epoch, in the mode ``eval()``, without a tape.
+    metrics : dict of str to callable, optional
+        Functions ``metric(model, batch)``, numbers, by name: of the validation data, as ``val_name``.
+    monitor : str, optional
+        A name in the records; by default ``"val_loss"`` if there is validation, or else ``"loss"``.
+    mode : {"min", "max"}, optional
+        Whether lower or higher is better.
+    patience : int, optional
+        End when what is monitored has not got better for so many epochs.
+    restore_best : bool, optional
+        Whether the model has at the end the weights of the epoch that was the best by what is monitored.
+    callbacks : sequence of callable, optional
+        Functions that are given a :class:`~tinygrad_rnn.train.Moment` after each epoch.
+    progress : bool, optional
+        Whether to show it, on stderr: a bar if tqdm is installed, or else a line an epoch.
+    log : str or Path, optional
+        A file, ``.csv`` or ``.jsonl``, that gets a line an epoch. It must not be there yet, except with resume.
+    checkpoint : str or Path, optional
+        A folder, of this run alone. At the end, on Ctrl-C, and every so many updates a file in it gets all that the run
+        is made of.
+    every : int, optional
+        How many updates there are between two checkpoints; by default there is one at the end of each epoch.
+    keep : int, optional
+        How many checkpoints are kept, the last ones.
+    resume : bool, optional
+        Go on from the newest checkpoint, if there is one (so a program can always say ``resume=True``), as if it had
+        never stopped: the weights, and the records but for ``"seconds"``, come out the same, bit for bit, in the same
+        environment. Model, optimiser, schedule, data and settings are to be made as they were; epochs and steps may be
+        others. The seed of the data is the checkpoint's: rng has to be the same, or None. What gives batches itself is
+        asked for those of the epoch again, up to where it was.
+    generators : sequence of Generator, optional
+        What else is drawn from in training, by the loss, say. Those of the model are known.
+
+    Returns
+    -------
+    History
+        For each epoch ``epoch``, ``step`` (updates so far), ``loss`` (the mean over the steps, as they were made),
+        ``norm`` (the mean of the gradient's, before clipping; not with ``on_nonfinite="ignore"`` alone), ``skipped``,
+        ``lr`` (of the first group, in the last step), what was measured, and ``seconds``. An epoch that steps cuts
+        short has a record, too.
+
+    Raises
+    ------
+    TypeError
+        An argument is of another kind, or the loss returned no tensor.
+    ValueError
+        An argument is not what it has to be; or the loss returned more than a single number.
+    FileExistsError
+        The log, or a checkpoint, is there already, and it is not to be resumed.
+    CheckpointError
+        The checkpoint is damaged, or of another run. Nothing has changed then.
+    FloatingPointError
+        The gradient is not finite, and on_nonfinite is ``"raise"``.
+
+    Examples
+    --------
     >>> from tinygrad_rnn import nn, optim
     >>> X = np.random.default_rng(0).standard_normal((100, 3))
     >>> model = nn.Linear(3, 1, rng=0, dtype=np.float64)

@@ -1,0 +1,154 @@
+"""What the book needs beyond Sphinx: the style of its figures, the reference made from the package, links to source.
+
+The reference is not written: each file of the package that has public names is a page of it, with what the file is for,
+and each name that it exports. So it cannot lack one; and a reader of the reference learns where things are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+DOCS = Path(__file__).parent
+REPOSITORY = DOCS.parent
+
+ROOMS = {  # what is imported from where, in the order of the rooms
+    "tinygrad_rnn": "The engine and its operations",
+    "tinygrad_rnn.nn": "Networks",
+    "tinygrad_rnn.nn.init": "First weights",
+    "tinygrad_rnn.compile": "Compiled loops",
+    "tinygrad_rnn.bptt": "Back-propagation through time",
+    "tinygrad_rnn.optim": "Optimisers",
+    "tinygrad_rnn.analysis": "Analysis",
+    "tinygrad_rnn.tasks": "Tasks",
+    "tinygrad_rnn.train": "Training",
+}
+
+
+# Whose methods are not listed again for each class that inherits them
+BASES = "Tensor", "Module", "ABC", "Exception", "Sequence", "Mapping", "dict", "list", "tuple", "object"
+
+
+def style(gallery: dict, name: str) -> None:
+    """Before each script of the gallery: the figures of a book that is read by day and by night."""
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+    plt.style.use(["default", DOCS / "book.mplstyle"])
+
+
+# The reference --------------------------------------------------------------------------------------------------------
+
+
+def public(room: str) -> list[str]:
+    """The public names of a room: functions, classes and constants, no modules."""
+    module = importlib.import_module(room)
+    names = getattr(module, "__all__", None) or [
+        name for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == room
+    ]  # fmt: skip
+    return [name for name in names if not isinstance(getattr(module, name), ModuleType)]
+
+
+def by_file(room: str) -> dict[str, list[str]]:
+    """The public names of a room, by the module that defines them."""
+    module, files = importlib.import_module(room), {}
+    for name in public(room):
+        value = getattr(module, name)
+        files.setdefault(getattr(value, "__module__", room), []).append(name)
+    return files
+
+
+def write_reference(app: Any = None) -> None:
+    """A page for each file, and one for each room that lists its files. What is unchanged is not written again."""
+    pages = {}
+    written: dict[int, str] = {}  # what is exported twice has its page where it is exported first
+    for room in ROOMS:
+        entries = []
+        for module, names in by_file(room).items():
+            parts = []
+            for name in names:
+                value = getattr(importlib.import_module(room), name)
+                if (first := written.setdefault(id(value), f"{room}.{name}")) == f"{room}.{name}":
+                    parts.append(entry(room, name, value))
+                else:
+                    kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
+                    parts.append(f".. py:{kind}:: {room}.{name}\n\n   The same as :py:obj:`{first}`.\n")
+            page = f"{room}-{module.removeprefix('tinygrad_rnn.')}" if module != room else room + "-package"
+            pages[page] = "\n".join([heading(module, "="), f".. py:currentmodule:: {room}\n", *summary(module), *parts])
+            entries.append(page)
+        pages[room] = "\n".join([heading(ROOMS[room], "="), f"Import from ``{room}``.\n", toctree(entries)])
+    pages["index"] = "\n".join([
+        heading("Reference", "="),
+        "What the package exports, by the rooms of the house; within a room, by the file where it is written.\n",
+        toctree(ROOMS),
+    ])  # fmt: skip
+    folder = DOCS / "reference"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.rst"):
+        if old.stem not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        path = folder / f"{name}.rst"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def entry(room: str, name: str, value: Any) -> str:
+    if inspect.isclass(value):
+        lines = [f".. autoclass:: {room}.{name}", ":members:", f":inherited-members: {', '.join(BASES)}"]
+        if fields := getattr(value, "_fields", None):  # of a named tuple: its docstring has them
+            lines.append(f":exclude-members: {', '.join(fields)}")
+        return "\n   ".join(lines) + "\n"
+    return f".. autofunction:: {room}.{name}\n" if callable(value) else f".. autodata:: {room}.{name}\n"
+
+
+def summary(module: str) -> list[str]:
+    """What the file says of itself."""
+    return [inspect.cleandoc(importlib.import_module(module).__doc__ or ""), ""]
+
+
+def heading(text: str, line: str) -> str:
+    return f"{text}\n{line * len(text)}\n"
+
+
+def toctree(pages: Any) -> str:
+    return "\n".join([".. toctree::", "   :maxdepth: 1", "", *(f"   {page}" for page in pages), ""])
+
+
+# Links to source ------------------------------------------------------------------------------------------------------
+
+
+def link_source(app: Any, doctree: Any, docname: str) -> None:
+    """A link to a file of the package leads to its highlighted source; one to a script of the gallery, to its page."""
+    from docutils import nodes
+    from sphinx.addnodes import download_reference
+    from sphinx.util.osutil import relative_uri
+
+    for node in list(doctree.findall(download_reference)):
+        path = (DOCS / docname).parent / node["reftarget"]
+        target = page_of(app, path.resolve())
+        if target is not None:
+            uri = relative_uri(app.builder.get_target_uri(docname), target)
+            node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
+
+
+def page_of(app: Any, path: Path) -> str | None:
+    """The page of the book that shows a file of the repository."""
+    if not path.is_relative_to(REPOSITORY) or path.suffix != ".py":
+        return None
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    if parts[:2] == ("examples", "lectures") and path.name.startswith("plot_"):
+        return f"gallery/{parts[-1]}.html"
+    module = ".".join(parts).removesuffix(".__init__")
+    shown = getattr(app.env, "_viewcode_modules", {}).get(module)
+    return f"_modules/{module.replace('.', '/')}.html" if shown else None
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("builder-inited", write_reference, priority=100)
+    app.connect("doctree-resolved", link_source)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

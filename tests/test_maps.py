@@ -1,0 +1,422 @@
+"""Iterated maps: against closed forms, and plain NumPy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.analysis import (
+    as_map,
+    bifurcation,
+    branches,
+    cobweb,
+    fixed_points,
+    folds,
+    iterate,
+    phase_line,
+    phase_portrait,
+)
+
+
+def logistic(r):
+    return lambda x: r * x * (1 - x)
+
+
+def henon(x, a=1.4):
+    return tg.stack([1 - a * x[..., 0] ** 2 + x[..., 1], 0.3 * x[..., 0]], axis=-1)
+
+
+def root(g, a, b):
+    """A zero of g, by halving: plain Python."""
+    for _ in range(200):
+        middle = (a + b) / 2
+        a, b = (middle, b) if (g(middle) > 0) == (g(a) > 0) else (a, middle)
+    return a
+
+
+# Orbits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_orbit_is_a_loop():
+    x, expected = 0.3, [0.3]
+    for _ in range(50):
+        x = 3.9 * x * (1 - x)
+        expected.append(x)
+    np.testing.assert_allclose(iterate(logistic(3.9), 0.3, 50), expected, rtol=1e-3)  # chaos doubles every rounding
+    np.testing.assert_allclose(iterate(logistic(3.9), 0.3, 8), expected[:9], rtol=1e-13)
+    W = np.array([[0.0, -1.0], [1.0, 0.0]])
+    np.testing.assert_array_equal(
+        iterate(lambda x: W @ x, np.array([1.0, 2.0]), 4)[[0, 1, 4]], [[1, 2], [-2, 1], [1, 2]]
+    )
+    assert iterate(logistic(2), np.full((3, 2), 0.1), 5).shape == (6, 3, 2)
+    np.testing.assert_array_equal(iterate(logistic(2), tg.tensor(0.1), 0), [0.1])
+
+
+def test_what_grows_becomes_infinite_in_silence():
+    orbit = iterate(lambda x: x * x, 2.0, 20)
+    assert np.isinf(orbit[-1]) and orbit[3] == 256
+    with pytest.raises(OverflowError, match=r"after 10 steps the orbit is infinite: take n=9 at most"):
+        cobweb(lambda x: x * x, 2.0, 20)
+
+
+def test_nothing_is_recorded():
+    a = tg.tensor(0.5, requires_grad=True)
+    assert isinstance(iterate(lambda x: a * x, 1.0, 3), np.ndarray)
+    found = fixed_points(lambda x: a * x, np.array([1.0]))
+    assert abs(found.points[0]) < 1e-15 and found.multipliers[0] == 0.5
+    assert a.grad is None
+
+
+def test_a_cobweb_goes_from_the_diagonal_to_the_graph_and_back():
+    web = cobweb(lambda x: x * x + 0.15, 0.8, 6, (0, 1))
+    assert web.path.shape == (13, 2) and (web.xs[0], web.xs[-1]) == (0, 1)
+    on_diagonal, on_graph = web.path[::2], web.path[1::2]
+    np.testing.assert_array_equal(on_diagonal[:, 0], on_diagonal[:, 1])
+    np.testing.assert_allclose(on_graph[:, 1], on_graph[:, 0] ** 2 + 0.15, rtol=1e-15)
+    np.testing.assert_allclose(web.ys, web.xs**2 + 0.15, rtol=1e-15)
+    wide = cobweb(lambda x: 0.5 * x, 0.0, 2)  # it stays where it is: the graph has a width all the same
+    assert wide.xs[0] < 0 < wide.xs[-1]
+
+
+# Fixed points ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15)
+@given(r=st.floats(1.05, 6))
+def test_the_logistic_map_has_two_fixed_points(r):
+    """0 and 1 - 1/r, with f' of r and 2 - r; what counts is the modulus."""
+    found = fixed_points(logistic(r), interval=(-0.3, 1.3))
+    np.testing.assert_allclose(found.points, [0, 1 - 1 / r], atol=1e-12)
+    np.testing.assert_allclose(found.multipliers, [r, 2 - r], atol=1e-10)
+    if abs(abs(2 - r) - 1) > 1e-5:
+        assert found.kinds == ("source", "sink" if abs(2 - r) < 1 else "source")
+
+
+@settings(max_examples=15)
+@given(r=st.floats(3.05, 5))
+def test_its_cycle_of_two(r):
+    """By the quadratic formula; its multiplier is 4 + 2r - r²."""
+    found = fixed_points(logistic(r), interval=(-0.2, 1.2), period=2)
+    cycle, once = found.where(period=2), found.where(period=1)
+    half = math.sqrt((r - 3) * (r + 1))
+    np.testing.assert_allclose(cycle.points, [(r + 1 - half) / (2 * r), (r + 1 + half) / (2 * r)], rtol=1e-10)
+    np.testing.assert_allclose(cycle.multipliers, [4 + 2 * r - r * r] * 2, atol=1e-9)
+    np.testing.assert_allclose(once.points, [0, 1 - 1 / r], atol=1e-12)
+    np.testing.assert_allclose(once.multipliers, [r, 2 - r], atol=1e-10)
+    assert len(found) == 4 and (found.residual < 1e-14).all()
+
+
+def test_the_lectures_numbers():
+    f = logistic(3.5)
+    found = fixed_points(f, interval=(-0.5, 1.5), period=4)
+    cycle = found.where(kind="sink")
+    np.testing.assert_allclose(cycle.points, [0.38282, 0.50088, 0.82694, 0.87500], atol=5e-6)
+    np.testing.assert_allclose(cycle.multipliers, [-0.0305] * 4, atol=5e-5)
+    assert set(cycle.periods) == {4} and len(found) == 8
+    np.testing.assert_allclose(found.where(period=1).points, [0, 5 / 7], atol=1e-14)
+    np.testing.assert_allclose(found.where(period=1).multipliers, [3.5, -1.5], atol=1e-13)
+    assert found.where(period=1).kinds == ("source", "source")  # though -1.5 < 1
+    found = fixed_points(lambda x: x**2 + 0.15, interval=(-2, 2))
+    np.testing.assert_allclose(found.points, [0.183772, 0.816228], atol=5e-7)
+    np.testing.assert_allclose(found.multipliers, [0.36754, 1.63246], atol=5e-6)
+    assert found.kinds == ("sink", "source")
+
+
+def test_superstable_cycles():
+    assert fixed_points(logistic(2.0), interval=(0.2, 1)).superstable.tolist() == [True]
+    found = fixed_points(logistic(1 + math.sqrt(5)), interval=(0.1, 1), period=2)
+    assert found.superstable.tolist() == [p == 2 for p in found.periods]
+    np.testing.assert_allclose(found.where(period=2).points, [0.5, (1 + math.sqrt(5)) / 4], atol=1e-12)
+    assert "superstable" in repr(found)
+
+
+def test_where_two_meet_it_is_one_and_neutral():
+    """x² + 1/4 touches the diagonal at 1/2: no sign changes there."""
+    for offset in (0.0, 0.123):
+        found = fixed_points(lambda x: x * x + 0.25, interval=(-2 + offset, 2))
+        assert len(found) == 1 and found.kinds == ("neutral",)
+        assert found.points[0] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_none_is_no_error():
+    found = fixed_points(lambda x: x * x + 0.3, interval=(-5, 5))
+    assert len(found) == 0 and found.points.shape == (0,) and "none found" in repr(found)
+    assert len(found.where("sink")) == 0
+    none = fixed_points(lambda x: x + 1, np.zeros((3, 2)))
+    assert none.points.shape == none.multipliers.shape == (0, 2)
+    jump = fixed_points(lambda x: x + tg.where(x.data < 0.3, 1.0, -1.0) * (1 + x * x), interval=(-1, 1))
+    assert len(jump) == 0  # the sign changes there, and nothing is fixed
+    assert len(fixed_points(lambda x: tg.log(x - 3), interval=(-5, 2))) == 0  # NaN everywhere
+
+
+@given(seed=st.integers(0, 1000), d=st.integers(1, 5))
+def test_of_an_affine_map(seed, d):
+    rng = np.random.default_rng(seed)
+    A, b = rng.standard_normal((d, d)), rng.standard_normal(d)
+    found = fixed_points(lambda x: A @ x + b, rng.standard_normal((3, d)))
+    np.testing.assert_allclose(found.points, [np.linalg.solve(np.eye(d) - A, b)], rtol=1e-7, atol=1e-9)
+    expected = np.linalg.eigvals(A)
+    order = [np.argmin(abs(expected - m)) for m in found.multipliers[0]]
+    assert sorted(order) == list(range(d))
+    np.testing.assert_allclose(found.multipliers[0], expected[order], rtol=1e-9)
+    inside = sum(abs(expected) < 1)
+    assert found.kinds == ("sink" if inside == d else "source" if inside == 0 else "saddle",)
+
+
+def test_the_pitchfork_of_a_unit():
+    assert fixed_points(lambda x: tg.tanh(0.5 * x), interval=(-2, 2)).kinds == ("sink",)
+    found = fixed_points(lambda x: tg.tanh(2 * x), interval=(-2, 2))
+    x = root(lambda x: math.tanh(2 * x) - x, 0.5, 1)
+    np.testing.assert_allclose(found.points, [-x, 0, x], atol=1e-14)
+    np.testing.assert_allclose(found.multipliers, [2 * (1 - x * x), 2, 2 * (1 - x * x)], atol=1e-13)
+    assert found.kinds == ("sink", "source", "sink")
+
+
+def test_henon():
+    """Fixed points by the quadratic formula; the determinant of each Jacobian is -b."""
+    starts = np.array([*itertools.product(np.linspace(-2, 2, 9), repeat=2)])
+    found = fixed_points(henon, starts, period=2)
+    once, twice = found.where(period=1), found.where(period=2)
+    x = (-0.7 + np.array([-1, 1]) * math.sqrt(0.49 + 4 * 1.4)) / 2.8
+    np.testing.assert_allclose(once.points, np.stack([x, 0.3 * x], axis=1), atol=1e-13)
+    np.testing.assert_allclose(once.multipliers.prod(axis=1), [-0.3, -0.3], atol=1e-12)
+    assert once.kinds == ("saddle", "saddle")
+    s = 0.7 / 1.4  # the x of the cycle: their sum is (1 - b)/a, their product ((1 - b)² - a)/a²
+    x = np.roots([1, -s, (0.49 - 1.4) / 1.96])
+    np.testing.assert_allclose(np.sort(twice.points[:, 0]), np.sort(x), atol=1e-12)
+    np.testing.assert_allclose(twice.multipliers.prod(axis=1), [0.09, 0.09], atol=1e-12)
+    np.testing.assert_allclose(twice.multipliers[0], twice.multipliers[1], rtol=1e-10)
+
+
+def test_single_precision_has_fewer_digits_and_is_found():
+    f = lambda x: tg.astype(tg.tanh(2 * x), np.float32)  # noqa: E731
+    found = fixed_points(f, interval=(0.5, 2))
+    assert found.points == pytest.approx([root(lambda x: math.tanh(2 * x) - x, 0.5, 1)], abs=1e-6)
+
+
+def test_phase_line_and_portrait():
+    line = phase_line(lambda x: x * x + 0.15, (-0.5, 1.2))
+    np.testing.assert_allclose(line.moves, line.xs**2 + 0.15 - line.xs, atol=1e-15)
+    assert line.fixed.kinds == ("sink", "source")
+    W = np.array([[2.0, 0.3], [0.1, 1.5]])
+    portrait = phase_portrait(lambda x: tg.tanh(W @ x), (-1.5, 1), (-1.5, 1.5), resolution=13)
+    grid = np.stack(np.meshgrid(portrait.xs, portrait.ys), axis=-1)
+    np.testing.assert_allclose(portrait.moves, np.tanh(grid @ W.T) - grid, atol=1e-15)
+    xy = portrait.fixed.points
+    np.testing.assert_allclose(np.tanh(xy @ W.T), xy, atol=1e-13)
+    assert len(xy) == 9 and sorted(portrait.fixed.kinds) == ["saddle"] * 4 + ["sink"] * 4 + ["source"]
+    half = phase_portrait(lambda x: tg.tanh(W @ x), (-1.5, -0.5), (-1.5, 1.5))
+    assert (half.fixed.points[:, 0] <= -0.5).all() and len(half.fixed) == 3
+
+
+# Cells ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+def test_a_cell_is_a_map_of_its_state(kind):
+    cell, x = kind(2, 3, rng=0, dtype=np.float64), np.array([0.3, -1.0])
+    f, parts = as_map(cell, x), 2 if kind is nn.LSTMCell else 1
+    v = np.random.default_rng(1).standard_normal((5, 3 * parts))
+    state = (v[:, :3], v[:, 3:]) if parts == 2 else v
+    _, after = cell(np.repeat(x[None], 5, axis=0), tuple(map(tg.tensor, state)) if parts == 2 else tg.tensor(v))
+    after = np.concatenate([part.numpy() for part in (after if parts == 2 else [after])], axis=1)
+    np.testing.assert_allclose(f(v).numpy(), after, rtol=1e-14)
+    np.testing.assert_allclose(f(v[2]).numpy(), after[2], rtol=1e-13)
+    assert f.size == 3 * parts
+
+
+def test_fixed_points_of_a_cell():
+    cell = nn.RNNCell(1, 3, rng=2)
+    W, b = cell.weight_hh.numpy().astype(float), cell.bias_ih.numpy().astype(float) + cell.bias_hh.numpy()
+    b = b + 0.5 * cell.weight_ih.numpy()[:, 0]
+    found = fixed_points(as_map(cell, np.array([0.5])), np.zeros((1, 3)))
+    (h,) = found.points
+    np.testing.assert_allclose(np.tanh(W @ h + b), h, atol=1e-13)
+    expected = np.linalg.eigvals(np.diag(1 - h * h) @ W)
+    np.testing.assert_allclose(sorted(abs(found.multipliers[0])), sorted(abs(expected)), rtol=1e-10)
+
+
+def test_what_is_no_map_of_a_state():
+    with pytest.raises(TypeError, match=r"cell: expected a Cell, got .*a function is a map as it is"):
+        as_map(np.tanh)
+    with pytest.raises(ValueError, match="expected 2 numbers, the features of an input of RNNCell, got 3"):
+        as_map(nn.RNNCell(2, 3, rng=0), np.ones(3))
+    with pytest.raises(TypeError, match="x: expected floating-point"):
+        as_map(nn.RNNCell(2, 3, rng=0), np.ones(2, int))
+    with pytest.raises(ValueError, match=r"state: expected \(..., 3\)"):
+        as_map(nn.RNNCell(2, 3, rng=0))(np.ones(4))
+    with pytest.raises(TypeError, match="holds more than floating-point numbers"):
+        as_map(nn.ClockworkCell(1, 4, periods=(1, 2), rng=0))
+
+
+# Bifurcations ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bifurcation_is_many_orbits():
+    r, starts = np.linspace(2.5, 3.55, 7), np.array([0.3, 0.6])
+    found = bifurcation(logistic_of, r, starts, transient=20, keep=5)
+    x, kept = np.broadcast_to(starts[:, None], (2, 7)), []
+    for i in range(25):
+        x = r * x * (1 - x)
+        kept += [x] if i >= 20 else []
+    np.testing.assert_allclose(found.values, kept, rtol=1e-12)
+    np.testing.assert_allclose(bifurcation(logistic_of, r, starts, 0, 1).values, [r * (s := starts[:, None]) * (1 - s)])
+
+
+def logistic_of(x, r):
+    return r * x * (1 - x)
+
+
+def test_periods_double():
+    """The cycles of 1, 2, 4, 8 steps are stable to r = 3, 3.449, 3.544, 3.564; at 3.83 there is one of 3."""
+    found = bifurcation(logistic_of, np.array([0.5, 2.9, 3.2, 3.5, 3.55, 3.83, 4.0]), 0.3, transient=3000)
+    assert found.periods().tolist() == [[1, 1, 2, 4, 8, 3, 0]]
+    with_escape = bifurcation(logistic_of, np.array([3.0, 5.0]), 0.3)
+    assert "unbounded at 1" in repr(with_escape) and not np.isfinite(with_escape.values[-1, 0, 1])
+
+
+def test_states_that_are_vectors():
+    a = np.array([0.2, 0.5, 0.8])
+    found = bifurcation(lambda x, a: henon(x, a), a, np.array([[0.1, 0.2], [0.0, 0.0]]), transient=300, keep=8)
+    assert found.values.shape == (8, 2, 3, 2)
+    x, y = np.full(3, 0.1), np.full(3, 0.2)
+    for _ in range(308):
+        x, y = 1 - a * x * x + y, 0.3 * x
+    np.testing.assert_allclose(found.values[-1, 0], np.stack([x, y], axis=1), atol=1e-9)
+    assert found.periods().tolist() == [[1, 2, 2]] * 2
+
+
+@pytest.mark.parametrize("w", [4.5, 5.0, 8.0])
+def test_folds_of_a_sigmoid_unit(w):
+    """w σ'(x) = 1 where σ is (1 ± √(1 - 4/w)) / 2."""
+    s = (1 + np.array([1, -1]) * math.sqrt(1 - 4 / w)) / 2
+    x = np.log(s / (1 - s))
+    b = x - w * s
+    found = folds(lambda x, b: w * tg.sigmoid(x) + b, (-9, 9), np.linspace(-8, 0, 33))
+    np.testing.assert_allclose(found, np.stack([b, x], axis=1), atol=1e-9)
+    if w == 5:
+        np.testing.assert_allclose(found[:, 0], [-2.65561, -2.34439], atol=1e-5)
+
+
+def test_no_folds_below_the_cusp():
+    assert folds(lambda x, b: 3 * tg.sigmoid(x) + b, (-9, 9), np.linspace(-5, 1, 9)).shape == (0, 2)
+
+
+def test_branches_lie_on_the_curve_and_have_its_slope():
+    found = branches(lambda x, b: 6 * tg.sigmoid(x) + b, (-6, 6), np.linspace(-4.5, -1.5, 13))
+    assert len(found.curves) == 1
+    (curve,) = found.curves
+    s = 1 / (1 + np.exp(-curve.points))
+    np.testing.assert_allclose(curve.parameters, curve.points - 6 * s, atol=1e-12)
+    np.testing.assert_allclose(curve.multipliers, 6 * s * (1 - s), atol=1e-12)
+    np.testing.assert_array_equal(curve.stable, 6 * s * (1 - s) < 1)
+    assert np.abs(np.diff(curve.points)).max() < 12 / 100 and np.abs(np.diff(curve.parameters)).max() < 3 / 100
+    assert (curve.parameters[0], curve.parameters[-1]) == pytest.approx((-4.5, -1.5))
+
+
+def test_a_pitchfork_has_a_trunk_and_a_fork():
+    found = branches(lambda x, w: tg.tanh(w * x), (-1.2, 1.2), np.linspace(0.2, 2.5, 24))
+    assert len(found.curves) == 2 and len(found.folds) == 0
+    trunk, fork = sorted(found.curves, key=lambda c: np.ptp(c.points))
+    assert not trunk.points.any()
+    np.testing.assert_array_equal(trunk.stable, trunk.parameters < 1)
+    np.testing.assert_allclose(np.tanh(fork.parameters * fork.points), fork.points, atol=1e-12)
+    assert fork.points.min() == pytest.approx(-fork.points.max()) and fork.parameters.min() == pytest.approx(
+        1, abs=1e-3
+    )
+
+
+def test_a_branch_that_closes():
+    """x² + p² = 0.3: a circle, of which the half with x > 0 is stable."""
+    found = branches(lambda x, p: x + 0.3 - p * p - x * x, (-2, 2), np.linspace(-1, 1, 6))
+    (ring,) = found.curves
+    np.testing.assert_allclose(np.hypot(ring.points, ring.parameters), math.sqrt(0.3), rtol=1e-10)
+    assert (ring.points[0], ring.parameters[0]) == (ring.points[-1], ring.parameters[-1])
+    turns = np.unwrap(np.arctan2(ring.points, ring.parameters))
+    assert abs(turns[-1] - turns[0]) == pytest.approx(2 * np.pi)  # once around
+    np.testing.assert_allclose(found.folds, [[-math.sqrt(0.3), 0], [math.sqrt(0.3), 0]], atol=1e-12)
+    np.testing.assert_array_equal(ring.stable, ring.points > 0)
+
+
+def test_branches_of_nothing():
+    found = branches(lambda x, p: x + 1 + p * p, (-1, 1), np.linspace(0, 1, 3))
+    assert found.curves == () and repr(found) == "Branches: none found"
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: iterate(logistic(2), 1, 3), "x0: expected floating-point numbers, got 1: write 1.0"),
+        (lambda: iterate(logistic(2), np.nan, 3), "x0: expected finite numbers"),
+        (lambda: iterate(logistic(2), 0.1, -1), "n: expected a whole number"),
+        (lambda: iterate(3, 0.1, 1), "f: expected a function"),
+        (lambda: iterate(lambda x: tg.stack([x, x]), 0.1, 1), r"f: expected it to map float64 \(\).*float64 \(2,\)"),
+        (lambda: iterate(lambda x: x > 0, 0.1, 1), "f: expected it to map"),
+        (lambda: fixed_points(logistic(2)), "either starts, or interval"),
+        (lambda: fixed_points(logistic(2), np.ones(2), interval=(0, 1)), "either starts, or interval"),
+        (lambda: fixed_points(logistic(2), interval=(1, 0)), r"interval: .*a < b, got \(1, 0\)"),
+        (lambda: fixed_points(logistic(2), interval=(0, np.nan)), "interval: expected two finite"),
+        (lambda: fixed_points(logistic(2), interval=3), "interval: expected two numbers"),
+        (lambda: fixed_points(logistic(2), [1, 2]), r"starts: expected floating-point .*astype\(float\)"),
+        (lambda: fixed_points(logistic(2), 0.5), r"starts: expected .*\(n,\), or \(n, d\)"),
+        (lambda: fixed_points(logistic(2), [0.5], period=0), "period: expected a whole number"),
+        (lambda: fixed_points(logistic(2), [0.5]).where("attractor"), "kind: expected one of 'sink'"),
+        (lambda: fixed_points(lambda x: x.item() ** 2, [0.5]), "returned 0.25, which is no tensor"),
+        (lambda: fixed_points(lambda x: x[:1], np.ones((1, 2))), r"f: expected it to map float64 \(2,\)"),
+        (lambda: cobweb(logistic(2), np.ones(2), 3), "x0: expected floating-point numbers, one of them"),
+        (lambda: cobweb(logistic(2), 0.1, 3, (1, 1)), "interval: "),
+        (lambda: phase_portrait(henon, (0, 1), (1, 0)), "ylim: "),
+        (lambda: phase_portrait(henon, (0, 1), (0, 1), 1), "resolution: "),
+        (lambda: bifurcation(logistic_of, np.ones((2, 2)), 0.1), "parameters: expected at least 1 number"),
+        (lambda: bifurcation(logistic_of, np.array([1.0, np.nan]), 0.1), "parameters: expected finite"),
+        (lambda: bifurcation(logistic_of, np.array([2.0, 1.0]), 0.1), "parameters: .*larger than the one before"),
+        (lambda: bifurcation(logistic_of, np.array([1.0, 2.0]), 1), "x0: expected floating-point"),
+        (lambda: bifurcation(logistic_of, np.array([1.0]), 0.1, keep=0), "keep: "),
+        (lambda: bifurcation(lambda x, r: x * r.sum(), np.array([1.0, 2.0]), 0.1), "f: expected it to be elementwise"),
+        (lambda: bifurcation(lambda x, r: r, np.array([1.0, 2.0]), [0.1, 0.2]), "f: expected it to map"),
+        (lambda: folds(logistic_of, (0, 1), [1.0]), "parameters: expected at least 2"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
+def test_figures():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    points = fixed_points(logistic(3.2), interval=(0, 1), period=2)
+    results = [
+        cobweb(logistic(2.5), 0.1, 9), phase_line(logistic(2.5), (-0.5, 1.2)), phase_portrait(henon, (-1, 1), (-1, 1)),
+        bifurcation(logistic_of, np.linspace(1, 5, 9), 0.1), points, points.where("saddle"),
+        branches(logistic_of, (-1, 2), np.linspace(0.5, 3.5, 5)),
+        branches(lambda x, p: x + 1, (0, 1), np.linspace(0, 1, 3)), phase_line(lambda x: x + 1, (0, 1)),
+    ]  # fmt: skip
+    for result in results:
+        _, ax = plt.subplots()
+        assert result.plot(ax) is ax
+        ax.figure.canvas.draw()
+        new = result.plot()
+        assert new is not ax and repr(result)
+        plt.close("all")
+    assert results[1].plot(graph=False).get_yticks().size == 0
+    drawn = {line.get_label(): line for line in points.plot().lines}
+    assert drawn["source"].get_markerfacecolor() == "none" != drawn["sink"].get_markerfacecolor()
+    with pytest.raises(ValueError, match="points of 3 numbers are not drawn"):
+        fixed_points(lambda x: 0.5 * x, np.ones((1, 3))).plot()
+    plt.close("all")
