@@ -470,3 +470,34 @@ def test_the_tape_is_linear_in_the_number_of_steps():
         return len(tg.tape(tg.scan(nn.LSTMCell(I, H, rng=0), xs, compiled=False)[0]))
 
     assert entries(40) - entries(30) == entries(30) - entries(20) == 10 * (entries(11) - entries(10))
+
+
+# Biases of gates, at first
+
+
+@pytest.mark.parametrize(("kind", "name", "row"), [(nn.LSTMCell, "forget_bias", 1), (nn.GRUCell, "update_bias", 1)])
+@pytest.mark.parametrize("value", [2.0, np.array([-1.0, 0.0, 3.0])])
+def test_the_bias_of_a_gate_at_first(kind, name, row, value):
+    """The two maps' biases add up to it; the others are drawn as they are without it."""
+    cell, plain = kind(2, 3, rng=0, **{name: value}), kind(2, 3, rng=0)
+    rows = slice(3 * row, 3 * row + 3)
+    np.testing.assert_array_equal((cell.bias_ih.data + cell.bias_hh.data)[rows], np.broadcast_to(value, 3))
+    for mine, theirs in (cell.bias_ih, plain.bias_ih), (cell.bias_hh, plain.bias_hh):
+        np.testing.assert_array_equal(np.delete(mine.data, rows), np.delete(theirs.data, rows))
+
+
+def test_a_gru_with_a_large_update_bias_keeps_its_state():
+    x, h = np.ones((2, 3)), np.full((2, 4), 0.5)
+    for bias, gate in (30.0, "keeps"), (-30.0, "overwrites"):
+        cell = nn.GRUCell(3, 4, update_gate=gate, update_bias=bias, rng=0, dtype=np.float64)
+        np.testing.assert_allclose(cell(x, h)[1].data, h, atol=1e-10)
+    assert nn.GRU(3, 4, num_layers=2, update_bias=1.0, rng=0).bias_ih_l1.data[4] == 1
+
+
+@pytest.mark.parametrize(("kind", "name"), [(nn.LSTMCell, "forget_bias"), (nn.GRUCell, "update_bias")])
+@pytest.mark.parametrize("value", [np.nan, np.ones(4), "1", [[1.0]]])
+def test_the_bias_of_a_gate_is_a_number_or_one_a_unit(kind, name, value):
+    with pytest.raises(ValueError, match=rf"{name}: expected a finite number, or one for each of 3 units, got"):
+        kind(2, 3, rng=0, **{name: value})
+    with pytest.raises(ValueError, match=rf"{name}: expected an? \w+ gate with a bias, and there is none here"):
+        kind(2, 3, bias=False, **{name: 1.0})

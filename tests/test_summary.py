@@ -36,9 +36,9 @@ def test_a_simple_network_is_that_of_keras():
 )
 def test_cells_have_as_many_weights_as_is_published(make, one_bias, two_biases):
     """g (h (x + 1) + h²) for g gates of one bias; with two, as PyTorch and the GRU of Keras have, g · h more."""
-    assert summary(with_one_bias(make(X, H))).total == make.gates * (H * (X + 1) + H**2) == one_bias
+    assert summary(with_one_bias(make(X, H))).total == len(make.rows) * (H * (X + 1) + H**2) == one_bias
     assert summary(make(X, H)).total == two_biases
-    assert summary(make(X, H, bias=False)).total == one_bias - make.gates * H
+    assert summary(make(X, H, bias=False)).total == one_bias - len(make.rows) * H
 
 
 @pytest.mark.parametrize("make", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])

@@ -223,7 +223,7 @@ class AffineCell(Cell):
         (gates · hidden_size,).
     """
 
-    gates = 1
+    rows = "h"  # the blocks of rows that the weights have: a letter for what each is for
     proj_size = 0  # of what is fed back, if it is not the units themselves: LSTM's projection
 
     def __init__(
@@ -231,13 +231,27 @@ class AffineCell(Cell):
     ):
         self.input_size = input_size = whole("input_size", input_size, 0)
         self.hidden_size = self.state_size = hidden_size = whole("hidden_size", hidden_size, 1)
-        rng, rows = np.random.default_rng(rng), self.gates * hidden_size
+        rng, rows = np.random.default_rng(rng), len(self.rows) * hidden_size
 
         def weights(*shape: int) -> Parameter:
             return Parameter(uniform(shape, hidden_size**-0.5, rng, dtype))
 
         self.weight_ih, self.weight_hh = weights(rows, input_size), weights(rows, self.proj_size or hidden_size)
         self.bias_ih, self.bias_hh = (weights(rows), weights(rows)) if bias else (None, None)
+
+    def _set_bias(self, name: str, gate: str, value: Any) -> None:
+        """Let the bias of a gate be this: that of the input's map, while that of the state's is 0."""
+        value = np.asarray(value)
+        if value.shape not in ((), (self.hidden_size,)) or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+            raise ValueError(f"{name}: expected a finite number, or one for each of {self.hidden_size} units, got "
+                             f"{described(value) if value.ndim else value[()]!r}")  # fmt: skip
+        self._set_rows(self.bias_ih, gate, value)
+        self._set_rows(self.bias_hh, gate, 0)
+
+    def _set_rows(self, p: Parameter, gate: str, value: Any) -> None:
+        first, array = self.rows.index(gate) * self.hidden_size, p.data.copy()
+        array[first : first + self.hidden_size] = value
+        p.data = array
 
     def of_input(self, x: Any) -> Any:
         """The affine map of the input, (..., gates · hidden_size)."""
@@ -249,7 +263,7 @@ class AffineCell(Cell):
 
     def of_state_parts(self) -> list[tuple]:
         """The same map in two, that of the last gate apart: the weight and the bias of each."""
-        cut = [(self.gates - 1) * self.hidden_size]
+        cut = [(len(self.rows) - 1) * self.hidden_size]
         biases = (None, None) if self.bias_hh is None else split(self.bias_hh, cut)
         return list(zip(split(self.weight_hh, cut), biases))
 
@@ -380,13 +394,16 @@ class GRUCell(AffineCell):
     update_gate : {"keeps", "overwrites"}, optional
         What z = 1 means: it keeps the state, as above and in PyTorch; or it overwrites it, as in many lectures,
         ``h' = h + z * (n - h)``.
+    update_bias : float or array, (hidden_size,), optional
+        What b_iz is at first, where b_hz is 0 then: a positive one keeps the state from the start (a negative one, where
+        the gate overwrites). None: random, like the other biases.
     **keywords
         ``rng`` and ``dtype``, as of :class:`~tinygrad_rnn.nn.RNNCell`.
 
     Raises
     ------
     ValueError
-        ``update_gate`` is neither of the two.
+        ``update_gate`` is neither of the two; or ``update_bias`` is no number, or there are no biases.
 
     Examples
     --------
@@ -395,15 +412,19 @@ class GRUCell(AffineCell):
     ('overwrites', 'bias_hh')
     """
 
-    gates = 3
+    rows = "rzn"
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, reset_after: bool = True,
-        update_gate: str = "keeps", **keywords: Any,
+        update_gate: str = "keeps", update_bias: Any = None, **keywords: Any,
     ):  # fmt: skip
+        if update_bias is not None and not bias:
+            raise ValueError("update_bias: expected an update gate with a bias, and there is none here")
         super().__init__(input_size, hidden_size, bias, **keywords)
         self.reset_after = reset_after
         self._set_meaning(update_gate)
+        if update_bias is not None:
+            self._set_bias("update_bias", "z", update_bias)
 
     def _set_meaning(self, update_gate: str) -> None:
         if update_gate not in ("keeps", "overwrites"):
@@ -484,7 +505,7 @@ class LSTMCell(AffineCell):
     proj_size : int, optional
         If not 0, the output is projected to so many features, ``h' = W_hr (o * tanh(c'))``, which are fed back (Sak et
         al., 2014). ``weight_hr`` is (proj_size, hidden_size), and ``weight_hh`` (4 · hidden_size, proj_size).
-    forget_bias : float, optional
+    forget_bias : float or array, (hidden_size,), optional
         What b_if is at first, where b_hf is 0 then; 1 lets the cell remember from the start (Gers et al., 2000;
         Jozefowicz et al., 2015). None: random, like the other biases.
     forget_identity : bool, optional
@@ -508,12 +529,12 @@ class LSTMCell(AffineCell):
     ((5, 2), (5, 2), (5, 4))
     """
 
-    gates, rows = 4, "ifgo"
+    rows = "ifgo"
     state_names = "(h, c)"
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, proj_size: int = 0,
-        forget_bias: float | None = None, forget_identity: bool = False, rng: Any = None, dtype: Any = np.float32,
+        forget_bias: Any = None, forget_identity: bool = False, rng: Any = None, dtype: Any = np.float32,
     ):  # fmt: skip
         rng = np.random.default_rng(rng)
         if (proj_size := whole("proj_size", proj_size, 0)) >= whole("hidden_size", hidden_size, 1):
@@ -529,15 +550,9 @@ class LSTMCell(AffineCell):
         if proj_size:
             self.weight_hr = Parameter(uniform((proj_size, hidden_size), hidden_size**-0.5, rng, dtype))
         if forget_bias is not None:
-            self._set_forget(self.bias_ih, forget_bias)
-            self._set_forget(self.bias_hh, 0)
+            self._set_bias("forget_bias", "f", forget_bias)
         if forget_identity:
-            self._set_forget(self.weight_hh, np.eye(hidden_size))
-
-    def _set_forget(self, p: Parameter, value: Any) -> None:
-        first, array = self.rows.index("f") * self.hidden_size, p.data.copy()
-        array[first : first + self.hidden_size] = value
-        p.data = array
+            self._set_rows(self.weight_hh, "f", np.eye(hidden_size))
 
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
         """One step: h' is the output, and (h', c') the next state."""

@@ -94,7 +94,7 @@ class LSTMVariantCell(LSTMCell):
         if coupled and set(without) & set("if"):
             raise ValueError(f"coupled: expected an input gate, and f = 1 - i as forget gate; got without={without!r}")
         self.rows = "".join(row for row in "ifgo" if row not in without and not (coupled and row == "f"))
-        self.gates, self.gate_rows = len(self.rows), self.rows.replace("g", "")
+        self.gate_rows = self.rows.replace("g", "")
         if gate_recurrence and not self.gate_rows:
             raise ValueError("gate_recurrence: expected gates, and there are none here")
         self.coupled, self.gate_activation = coupled, gate_activation
@@ -117,7 +117,7 @@ class LSTMVariantCell(LSTMCell):
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
         """One step: h' is the output, and (h', c'), or (h', c', gates), the next state."""
         h, c, *last = state
-        nets = dict(zip(self.rows, split(self.of_input(x) + self.of_state(h), self.gates, axis=-1)))
+        nets = dict(zip(self.rows, split(self.of_input(x) + self.of_state(h), len(self.rows), axis=-1)))
         if last:
             for gate, net in zip(self.gate_rows, split(linear(*last, self.weight_gg), len(self.gate_rows), axis=-1)):
                 nets[gate] = nets[gate] + net
@@ -281,7 +281,7 @@ class MinimalGatedCell(AffineCell):
     (5, 4)
     """
 
-    gates = 2
+    rows = "fn"
 
     def step(self, x: Any, h: Any) -> tuple[Any, Any]:
         """One step: h' is the output, and the next state."""

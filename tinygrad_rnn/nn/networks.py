@@ -302,7 +302,7 @@ class GRU(Uniform):
     dtype : dtype, optional
         Of the weights.
     **keywords
-        ``update_gate``, as of :class:`~tinygrad_rnn.nn.GRUCell`; ``residual``, ``learned_state``, ``checkpoint`` and
+        ``update_gate`` and ``update_bias``, as of :class:`~tinygrad_rnn.nn.GRUCell`; ``residual``, ``learned_state``, ``checkpoint`` and
         ``compiled``, as of :class:`~tinygrad_rnn.nn.Recurrent`.
 
     Raises
