@@ -53,40 +53,52 @@ def public(room: str) -> list[str]:
     return [name for name in names if not isinstance(getattr(module, name), ModuleType)]
 
 
-def by_file(room: str) -> dict[str, list[str]]:
-    """The public names of a room, by the module that defines them."""
-    module, files = importlib.import_module(room), {}
-    for name in public(room):
-        value = getattr(module, name)
-        files.setdefault(getattr(value, "__module__", room), []).append(name)
-    return files
+def homes() -> dict[tuple[str, str], str]:
+    """Under which room a name is documented that several export: the one that has most of what is in its file."""
+    exported: dict[str, list[tuple[str, str]]] = {}
+    for room in ROOMS:
+        for name in public(room):
+            exported.setdefault(file_of(room, name), []).append((room, name))
+    found = {}
+    for module, pairs in exported.items():
+        rooms = [room for room, _ in pairs]
+        for room, name in sorted(pairs, key=lambda pair: rooms.count(pair[0]), reverse=True):
+            found.setdefault((module, name), room)
+    return found
+
+
+def file_of(room: str, name: str) -> str:
+    """The module that defines what a room exports."""
+    return getattr(getattr(importlib.import_module(room), name), "__module__", room)
+
+
+def reference() -> dict[str, str]:
+    """A page for each file, and one for each room that lists its files."""
+    pages, home = {}, homes()
+    for room in ROOMS:
+        files: dict[str, list[str]] = {}
+        elsewhere = []
+        for name in public(room):
+            module = file_of(room, name)
+            if home[module, name] == room:
+                files.setdefault(module, []).append(name)
+            else:
+                elsewhere.append(f"``{name}`` is :py:obj:`{home[module, name]}.{name}`.")
+        entries = []
+        for module, names in files.items():
+            page = f"{room}-{module.removeprefix('tinygrad_rnn.')}" if module != room else f"{room}-package"
+            title, context = heading(module, "="), f".. py:currentmodule:: {room}\n"
+            pages[page] = "\n".join([title, context, *summary(module), *(entry(room, name) for name in names)])
+            entries.append(page)
+        also = " ".join([f"Import from ``{room}``.", *elsewhere]) + "\n"
+        pages[room] = "\n".join([heading(ROOMS[room], "="), also, toctree(entries)])
+    about = "What the package exports, by the rooms of the house; within a room, by the file where it is written.\n"
+    return pages | {"index": "\n".join([heading("Reference", "="), about, toctree(ROOMS)])}
 
 
 def write_reference(app: Any = None) -> None:
-    """A page for each file, and one for each room that lists its files. What is unchanged is not written again."""
-    pages = {}
-    written: dict[int, str] = {}  # what is exported twice has its page where it is exported first
-    for room in ROOMS:
-        entries = []
-        for module, names in by_file(room).items():
-            parts = []
-            for name in names:
-                value = getattr(importlib.import_module(room), name)
-                if (first := written.setdefault(id(value), f"{room}.{name}")) == f"{room}.{name}":
-                    parts.append(entry(room, name, value))
-                else:
-                    kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
-                    parts.append(f".. py:{kind}:: {room}.{name}\n\n   The same as :py:obj:`{first}`.\n")
-            page = f"{room}-{module.removeprefix('tinygrad_rnn.')}" if module != room else room + "-package"
-            pages[page] = "\n".join([heading(module, "="), f".. py:currentmodule:: {room}\n", *summary(module), *parts])
-            entries.append(page)
-        pages[room] = "\n".join([heading(ROOMS[room], "="), f"Import from ``{room}``.\n", toctree(entries)])
-    pages["index"] = "\n".join([
-        heading("Reference", "="),
-        "What the package exports, by the rooms of the house; within a room, by the file where it is written.\n",
-        toctree(ROOMS),
-    ])  # fmt: skip
-    folder = DOCS / "reference"
+    """Write the pages; what is unchanged is not written again."""
+    pages, folder = reference(), DOCS / "reference"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.rst"):
         if old.stem not in pages:
@@ -97,7 +109,8 @@ def write_reference(app: Any = None) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def entry(room: str, name: str, value: Any) -> str:
+def entry(room: str, name: str) -> str:
+    value = getattr(importlib.import_module(room), name)
     if inspect.isclass(value):
         lines = [f".. autoclass:: {room}.{name}", ":members:", f":inherited-members: {', '.join(BASES)}"]
         if fields := getattr(value, "_fields", None):  # of a named tuple: its docstring has them

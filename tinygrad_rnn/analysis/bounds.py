@@ -118,7 +118,7 @@ def gradient_bound(w: Any, nonlinearity: str | None = None) -> GradientBound:
 
         h_t = φ(W h_{t-1} + ...)        ∂h_t/∂h_{t-1} = diag(φ') W        ‖∂h_t/∂h_{t-k}‖ ≤ (γ ‖W‖)^k
 
-    where γ is the largest |φ'|: 1 of tanh, relu and the identity, 1/4 of the sigmoid; and ‖W‖ the largest singular
+    where γ is the largest ``|φ'|``: 1 of tanh, relu and the identity, 1/4 of the sigmoid; and ‖W‖ the largest singular
     value, not eigenvalue. γ ‖W‖ < 1 is sufficient for gradients to vanish, γ ‖W‖ > 1 necessary for them to explode.
 
     Parameters

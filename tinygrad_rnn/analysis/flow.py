@@ -143,7 +143,7 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
     model : Module
         A cell, or what has cells in it.
     loss : function ``loss(model, batch)``
-        Returns a single number, as for :func:`~tinygrad_rnn.fit`; it runs the model.
+        Returns a single number, as for :func:`~tinygrad_rnn.train.fit`; it runs the model.
     batch : any
         What the loss takes.
 

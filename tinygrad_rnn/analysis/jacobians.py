@@ -1,7 +1,7 @@
 """The Jacobians of a cell's steps, and their products: what makes gradients vanish and explode, looked at itself.
 
-For bounds of them that are known from the weights alone, see :mod:`.bounds`; for their growth rates in the long run,
-:mod:`.lyapunov`.
+For bounds of them that are known from the weights alone, see ``bounds.py``; for their growth rates in the long run,
+``lyapunov.py``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StepJacobians:
 
     @cached_property
     def singular_values(self) -> np.ndarray:
-        """Those of each J_t, the largest first: (T, batch, size)."""
+        """The singular values of each J_t, (T, batch, size), the largest first."""
         return np.linalg.svd(self.matrices, compute_uv=False)
 
     @property

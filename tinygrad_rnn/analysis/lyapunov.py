@@ -24,7 +24,7 @@ class LyapunovExponents:
     Parameters
     ----------
     growth : array, (steps, batch, number)
-        By how much each direction has grown in each step, log |R_ii|: their mean is the exponent.
+        By how much each direction has grown in each step, ``log |R_ii|``: their mean is the exponent.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def lyapunov_exponents(
         J_t Q_{t-1} = Q_t R_t        λ_i = 1/T Σ_t log |R_t[i, i]|
 
     The largest one says how fast neighbours part: above 0 the system is chaotic. In a linear system they are the
-    logarithms of the eigenvalues' absolute values; their sum is the mean of log |det J_t|.
+    logarithms of the eigenvalues' absolute values; their sum is the mean of ``log |det J_t|``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The flow of the gradient while a model is trained. What it is, at one moment, is in :mod:`.flow`."""
+"""The flow of the gradient while a model is trained. What it is, at one moment, is in ``flow.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .flow import GradientFlow, gradient_flow
 
 
 class FlowRecorder:
-    """The flow of the gradient while a model is trained: a callback for :func:`~tinygrad_rnn.fit`.
+    """The flow of the gradient while a model is trained: a callback for :func:`~tinygrad_rnn.train.fit`.
 
     It may also be called by hand, ``recorder(model)``, in a loop of one's own. The run is not disturbed: not its
     weights, gradients, modes, nor what the model draws.

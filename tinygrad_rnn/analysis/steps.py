@@ -1,4 +1,4 @@
-"""The steps of a cell over a sequence, as maps of one vector: what :mod:`.jacobians` and :mod:`.lyapunov` look at.
+"""The steps of a cell over a sequence, as maps of one vector: what ``jacobians.py`` and ``lyapunov.py`` look at.
 
 A state may be a nest of tensors, some of them of whole numbers (a clock). Here it is one matrix (batch, size) of its
 floating-point numbers; the others are constants. Also what all of this room brings its results to the host with.

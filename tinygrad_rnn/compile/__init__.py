@@ -94,7 +94,7 @@ def attempt(mode: Any, cell: Any, xs: Any, *sequence: Any) -> tuple | None:
     Parameters
     ----------
     mode : {"auto", True, False, "numpy", "numba"}
-        What the scan was asked for; what :class:`~tinygrad_rnn.compiled` says comes first.
+        What the scan was asked for; what :class:`~tinygrad_rnn.compile.compiled` says comes first.
     cell : Cell or callable
         What is scanned with.
     xs : array or Tensor, (T, ...)

@@ -1,7 +1,7 @@
 """Recurrent cells, the modules around them, and what trains them: all of it computed with the package's operations.
 
 No derivative is written here. A cell says what one step is (:class:`~tinygrad_rnn.nn.Cell`),
-:func:`~tinygrad_rnn.nn.scan` runs it over a sequence, and the tape that this leaves is the unrolled network: its
+:func:`~tinygrad_rnn.scan` runs it over a sequence, and the tape that this leaves is the unrolled network: its
 gradient is back-propagation through time. :class:`~tinygrad_rnn.nn.Recurrent` puts cells into layers and directions;
 wrappers such as :class:`~tinygrad_rnn.nn.Zoneout` change what any cell does.
 """

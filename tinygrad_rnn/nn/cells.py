@@ -241,8 +241,8 @@ class AffineCell(Cell):
 
     def _set_bias(self, name: str, gate: str, value: Any) -> None:
         """Let the bias of a gate be this: that of the input's map, while that of the state's is 0."""
-        value = np.asarray(value)
-        if value.shape not in ((), (self.hidden_size,)) or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        value, shapes = np.asarray(value), ((), (self.hidden_size,))
+        if value.shape not in shapes or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
             raise ValueError(f"{name}: expected a finite number, or one for each of {self.hidden_size} units, got "
                              f"{described(value) if value.ndim else value[()]!r}")  # fmt: skip
         self._set_rows(self.bias_ih, gate, value)
@@ -395,8 +395,8 @@ class GRUCell(AffineCell):
         What z = 1 means: it keeps the state, as above and in PyTorch; or it overwrites it, as in many lectures,
         ``h' = h + z * (n - h)``.
     update_bias : float or array, (hidden_size,), optional
-        What b_iz is at first, where b_hz is 0 then: a positive one keeps the state from the start (a negative one, where
-        the gate overwrites). None: random, like the other biases.
+        What b_iz is at first, where b_hz is 0 then: a positive one keeps the state from the start (where the gate
+        overwrites, a negative one). None: random, like the other biases.
     **keywords
         ``rng`` and ``dtype``, as of :class:`~tinygrad_rnn.nn.RNNCell`.
 

@@ -1,7 +1,7 @@
 """Echo-state networks: a reservoir and a readout, from a series to a forecast, as one estimator.
 
 It follows scikit-learn's conventions without needing it: ``Pipeline`` and ``GridSearchCV`` take it as it is. Whoever
-wants the parts has them: a :class:`~tinygrad_rnn.nn.Reservoir` is a cell for :func:`~tinygrad_rnn.nn.scan`, and
+wants the parts has them: a :class:`~tinygrad_rnn.nn.Reservoir` is a cell for :func:`~tinygrad_rnn.scan`, and
 :class:`~tinygrad_rnn.nn.Ridge` fits its states.
 """
 
@@ -104,7 +104,7 @@ class EchoStateNetwork:
     dtype : dtype, optional
         Of the reservoir, and the series.
     compiled : bool or "auto", optional
-        As of :func:`~tinygrad_rnn.nn.scan`.
+        As of :func:`~tinygrad_rnn.scan`.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Layers of cells: any cells, stacked, in one direction or both.
 
-A layer is a :func:`~tinygrad_rnn.nn.scan`; here is only what lies between the scans. Nothing remembers a state: it is
+A layer is a :func:`~tinygrad_rnn.scan`; here is only what lies between the scans. Nothing remembers a state: it is
 returned, and who wants to go on from it hands it back. PyTorch's networks, by its names, are in ``networks.py``.
 """
 
@@ -56,7 +56,7 @@ class Recurrent(Module):
         Whether of each layer's tape only the states between segments are kept, and the rest is computed again on the
         way back: see :func:`~tinygrad_rnn.bptt.checkpointed`. True: segments of √time steps; a number: of so many.
     compiled : bool or "auto", optional
-        As of :func:`~tinygrad_rnn.nn.scan`.
+        As of :func:`~tinygrad_rnn.scan`.
 
     Raises
     ------
@@ -134,7 +134,7 @@ class Recurrent(Module):
             What the layers start from: a list of states, or of pairs of states (forward, backward), one for each layer,
             as they are returned. None: what the cells say.
         lengths, mask, reset : array, optional
-            As of :func:`~tinygrad_rnn.nn.scan`.
+            As of :func:`~tinygrad_rnn.scan`.
         states : bool, optional
             Whether to return, too, all states of each layer.
         pad_value : float, optional

@@ -2,7 +2,7 @@
 
 All of them take the same last arguments. ``reduction`` says what becomes of the losses of the elements: their
 ``"mean"``, their ``"sum"``, or ``"none"``: they are returned as they are. Of padded sequences, time first, ``lengths``
-or ``mask`` say what counts, as they do for :func:`~tinygrad_rnn.nn.scan`: what does not has the loss 0 and a gradient
+or ``mask`` say what counts, as they do for :func:`~tinygrad_rnn.scan`: what does not has the loss 0 and a gradient
 of exactly 0, whatever is there (even NaN), and a mean is one of the rest alone; 0, if nothing is left. A mask has the
 first axes of the losses: (time, batch), or (batch,) where there is no time. Predictions are arrays or tensors; targets
 may be lists.

@@ -63,7 +63,7 @@ class Uniform(Recurrent):
         state : Tensor or tuple of Tensor, (layers · directions, batch, features), optional
             h0, or (h0, c0), to start from; zeros by default.
         **options
-            ``lengths``, ``mask``, ``reset`` and ``pad_value``, as of :func:`~tinygrad_rnn.nn.scan`; ``states``: whether
+            ``lengths``, ``mask``, ``reset`` and ``pad_value``, as of :func:`~tinygrad_rnn.scan`; ``states``: whether
             to return, too, all states.
 
         Returns
@@ -302,8 +302,8 @@ class GRU(Uniform):
     dtype : dtype, optional
         Of the weights.
     **keywords
-        ``update_gate`` and ``update_bias``, as of :class:`~tinygrad_rnn.nn.GRUCell`; ``residual``, ``learned_state``, ``checkpoint`` and
-        ``compiled``, as of :class:`~tinygrad_rnn.nn.Recurrent`.
+        ``update_gate`` and ``update_bias``, as of :class:`~tinygrad_rnn.nn.GRUCell`; ``residual``, ``learned_state``,
+        ``checkpoint`` and ``compiled``, as of :class:`~tinygrad_rnn.nn.Recurrent`.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def scan(
         The number that outputs hold where a sequence has no input.
     compiled : bool or "auto", optional
         ``"auto"``: a long scan that can be compiled is (``tinygrad_rnn.compile``); True: any is, or says why not;
-        False: none, so that each step is on the tape, to be looked at. See :func:`tinygrad_rnn.compiled`.
+        False: none, so that each step is on the tape, to be looked at. See :class:`~tinygrad_rnn.compile.compiled`.
 
     Returns
     -------

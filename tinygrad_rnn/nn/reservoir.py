@@ -1,6 +1,6 @@
 """Reservoirs: recurrent networks that are drawn at random, and left so; only what reads them out is trained.
 
-A reservoir is a cell like any other: :func:`~tinygrad_rnn.nn.scan` runs it, and gradients pass through it, which
+A reservoir is a cell like any other: :func:`~tinygrad_rnn.scan` runs it, and gradients pass through it, which
 :meth:`~tinygrad_rnn.nn.EchoStateNetwork.tune` makes use of. What is fitted to its states is in ``readout.py``, and both
 together, from a series to a forecast, in ``echo_state.py``.
 """

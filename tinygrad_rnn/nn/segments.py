@@ -51,7 +51,7 @@ def checkpointed(
     Parameters
     ----------
     cell : Cell or callable
-        As of :func:`~tinygrad_rnn.nn.scan`, as are all that are not described here.
+        As of :func:`~tinygrad_rnn.scan`, as are all that are not described here.
     xs : array or Tensor, (time, ...)
         The inputs, time first.
     state : Tensor or tuple of Tensor, optional

@@ -33,7 +33,7 @@ def evaluate(
     batch_size : int, optional
         How many samples make a batch; by default all.
     batch_axis : int or tuple of int, optional
-        The axis of the arrays that is cut into batches, as in :func:`~tinygrad_rnn.fit`.
+        The axis of the arrays that is cut into batches, as in :func:`~tinygrad_rnn.train.fit`.
 
     Returns
     -------
