@@ -28,6 +28,15 @@ ROOMS = {  # what is imported from where, in the order of the rooms
 }
 
 
+# Files that are looked into first, in this order; the others follow by their names
+FIRST = [
+    "tensor", "tape", "show", "recording", "transforms", "check", "debug", "modes", "ops.elementwise", "ops.reduction",
+    "ops.shape", "ops.indexing", "ops.linear", "ops.activation", "nn.cells", "nn.recurrent", "nn.layers", "nn.networks",
+    "nn.lstm", "nn.timescales", "nn.wrappers", "nn.residual", "nn.module", "nn.linear", "nn.embedding", "nn.norm",
+    "nn.dropout", "nn.sequential", "nn.loss", "nn.watch", "nn.summary", "nn.exchange", "nn.reservoir", "nn.readout",
+    "nn.echo_state", "nn.spectrum", "optim.optimizers", "train.loop", "analysis.flow", "analysis.jacobians",
+]  # fmt: skip
+
 # Whose methods are not listed again for each class that inherits them
 BASES = "Tensor", "Module", "ABC", "Exception", "Sequence", "Mapping", "dict", "list", "tuple", "object"
 
@@ -84,16 +93,27 @@ def reference() -> dict[str, str]:
                 files.setdefault(module, []).append(name)
             else:
                 elsewhere.append(f"``{name}`` is :py:obj:`{home[module, name]}.{name}`.")
-        entries = []
-        for module, names in files.items():
+        entries, listed = [], []
+        for module, names in sorted(files.items(), key=lambda item: place(item[0])):
             page = f"{room}-{module.removeprefix('tinygrad_rnn.')}" if module != room else f"{room}-package"
             title, context = heading(module, "="), f".. py:currentmodule:: {room}\n"
             pages[page] = "\n".join([title, context, *summary(module), *(entry(room, name) for name in names)])
             entries.append(page)
+            shown = ", ".join(f":py:obj:`~{room}.{name}`" for name in names)
+            listed.append(f":doc:`{page}`\n   {summary(module)[0].splitlines()[0]}\n\n   {shown}\n")
         also = " ".join([f"Import from ``{room}``.", *elsewhere]) + "\n"
-        pages[room] = "\n".join([heading(ROOMS[room], "="), also, toctree(entries)])
-    about = "What the package exports, by the rooms of the house; within a room, by the file where it is written.\n"
+        pages[room] = "\n".join([heading(ROOMS[room], "="), also, *listed, toctree(entries, hidden=True)])
+    about = (
+        "What the package exports, by the rooms of the house; within a room, by the file where it is written. "
+        "By name: :ref:`genindex`.\n"
+    )
     return pages | {"index": "\n".join([heading("Reference", "="), about, toctree(ROOMS)])}
+
+
+def place(module: str) -> tuple:
+    """Where a file stands in the list of its room."""
+    name = module.removeprefix("tinygrad_rnn.")
+    return (FIRST.index(name), "") if name in FIRST else (len(FIRST), name)
 
 
 def write_reference(app: Any = None) -> None:
@@ -128,8 +148,9 @@ def heading(text: str, line: str) -> str:
     return f"{text}\n{line * len(text)}\n"
 
 
-def toctree(pages: Any) -> str:
-    return "\n".join([".. toctree::", "   :maxdepth: 1", "", *(f"   {page}" for page in pages), ""])
+def toctree(pages: Any, hidden: bool = False) -> str:
+    options = ["   :hidden:"] if hidden else ["   :maxdepth: 1"]
+    return "\n".join([".. toctree::", *options, "", *(f"   {page}" for page in pages), ""])
 
 
 # Links to source ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """How the book is built: ``python -m sphinx -W docs docs/_build``. What is not Sphinx's own is in ``book.py``."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import tinygrad_rnn  # noqa: E402
+
+logging.getLogger("tinygrad_rnn").setLevel(logging.WARNING)  # which way each scan went: Sphinx would print it
 
 project, author, copyright = "tinygrad_rnn", "The tinygrad_rnn developers", "The tinygrad_rnn developers"
 version = release = tinygrad_rnn.__version__

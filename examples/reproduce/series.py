@@ -200,7 +200,8 @@ def sunspot(cell: str, what: str, **settings) -> Experiment:
 
     return Experiment(
         f"sunspots-{cell}", f"Sunspots, the next year: {what}; arv, mean of the seeds",
-        "AR(9): train .133, 1921-55 .126, 1956-79 .351; AR(9) of the roots: .115, .121, .240", "≤ .12, .12, .35", sunspots,
+        "AR(9): train .133, 1921-55 .126, 1956-79 .351; AR(9) of the roots: .115, .121, .240",
+        "≤ .12, .12, .35", sunspots,
         lambda figures: "; ".join(f"{span} {mean(figures, span):.3f}" for span in SPANS),
         lambda figures: all(mean(figures, span) <= limit for span, limit in limits.items()),
         {"cell": cell, "hidden": 8, "lr": 1e-2, "decay": 1e-3, **settings},
