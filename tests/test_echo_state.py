@@ -520,3 +520,21 @@ def test_a_network_of_ones_own_has_its_own_settings():
     assert repr(Slow(slowness=4.0)) == "Slow(slowness=4.0)"
     with pytest.raises(ValueError, match="leak: Slow has no such setting; it has units, slowness"):
         Slow().set_params(leak=1.0)
+
+
+def test_a_network_of_ones_own_may_pass_settings_on():
+    class Slow(nn.EchoStateNetwork):
+        def __init__(self, slowness=2.0, **keywords):
+            super().__init__(leak=1 / slowness, **keywords)
+            self.slowness = slowness
+
+    net = Slow(4.0, units=7)
+    assert net.get_params().items() >= {"units": 7, "slowness": 4.0, "leak": 0.25}.items()
+    assert repr(net) == "Slow(units=7, leak=0.25, slowness=4.0)"
+
+
+@pytest.mark.parametrize("readout", [nn.RLS, "ridge", 0, nn.Linear(2, 1, rng=0)])
+def test_a_readout_has_to_be_one(readout):
+    u = np.sin(np.arange(100) / 5)[:, None]
+    with pytest.raises(TypeError, match=r"readout: expected a readout that was made, such as nn.RLS\(\)"):
+        nn.EchoStateNetwork(10, rng=0, readout=readout).fit(u[:-1], u[1:])

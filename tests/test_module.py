@@ -317,6 +317,8 @@ def test_a_parameter_is_not_updated_in_place():
     for recording in tg.enable_grad(), tg.no_grad():
         with recording, pytest.raises(TypeError, match=r"write p.data = p.data - y, or use an optimiser"):
             model.weight -= 0.1
+        with recording, pytest.raises(TypeError, match=r"write p.data = p.data - y"):
+            model.weight //= 2
     assert list(model.state_dict()) == ["weight", "bias"]
 
 
@@ -350,6 +352,27 @@ def test_parameters_replaced_are_arguments():
 def test_parameters_are_replaced_by_what_fits(weights, message):
     model = nn.Linear(2, 3, rng=0, dtype=np.float64)
     with pytest.raises(ValueError, match=message), model.replaced(weights):
+        pass
+
+
+def test_replaced_parameters_are_still_parameters():
+    """With their names and values, so that blocks nest; and what is shared may be called by either name."""
+    model = nn.Sequential(nn.Linear(2, 2, rng=0, dtype=np.float64), nn.Linear(2, 2, rng=1, dtype=np.float64))
+    model[1].weight = model[0].weight
+    ones = 2 * tg.tensor(np.ones((2, 2)), requires_grad=True)
+    names = [name for name, _ in model.named_parameters()]
+    with model.replaced({"1.weight": ones}):
+        assert [name for name, _ in model.named_parameters()] == names
+        np.testing.assert_array_equal(model.state_dict()["0.weight"], 2)
+        with model.replaced({"0.weight": np.zeros((2, 2))}):
+            np.testing.assert_array_equal(model[1].weight.data, 0)
+        np.testing.assert_array_equal(model[1].weight.data, 2)
+    with (
+        pytest.raises(ValueError, match=r"0.weight, 1.weight: one tensor in this module, and two values"),
+        model.replaced({"0.weight": ones, "1.weight": ones}),
+    ):
+        pass
+    with pytest.raises(TypeError, match="weights: expected a dict of tensors by name"), model.replaced([ones]):
         pass
 
 

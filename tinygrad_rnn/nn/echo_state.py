@@ -179,7 +179,7 @@ class EchoStateNetwork:
         ShapeError
             X and y do not belong together, or not to what came before.
         """
-        if not hasattr(self.readout or Ridge, "partial_fit"):
+        if self.readout is not None and not hasattr(self.readout, "partial_fit"):
             raise TypeError(f"readout: {type(self.readout).__name__} has no partial_fit: call fit, with whole series")
         given = self._taught(X, y, whole_series=False)
         if hasattr(self, "readout_"):
@@ -240,13 +240,7 @@ class EchoStateNetwork:
         features, outputs = given.x.shape[-1], given.y.shape[-1]
         if not features and not self.feedback:
             raise ValueError("X: expected inputs, as there is no feedback: pass the series, or feedback=True")
-        defaults = inspect.signature(EchoStateNetwork).parameters
-        if self.readout is None:
-            readout = Ridge(self.ridge, self.intercept)
-        elif any(getattr(self, name) != defaults[name].default for name in ("ridge", "intercept")):
-            raise ValueError("ridge, intercept: they are of the readout that is made here, and one is given")
-        else:
-            readout = copy.deepcopy(self.readout)
+        readout = self._new_readout()
         heard = features + (outputs if self.feedback else 0)
         if self.reservoir is None:
             names = [p for p in inspect.signature(Reservoir).parameters if hasattr(self, p)]
@@ -261,6 +255,19 @@ class EchoStateNetwork:
         self.reservoir_, self.readout_ = reservoir.eval(), readout
         self.n_features_in_, self.n_outputs_, self.flat_ = features, outputs, given.flat
         self.centre_, self.span_ = None, 0.0
+
+    def _new_readout(self) -> Any:
+        """A Ridge, or a copy of what is given, if it can read out."""
+        if self.readout is None:
+            return Ridge(self.ridge, self.intercept)
+        has = [hasattr(self.readout, name) for name in ("fit", "predict", "sizes")]
+        if isinstance(self.readout, type) or not all(has):
+            raise TypeError("readout: expected a readout that was made, such as nn.RLS(), or one of yours with fit, "
+                            f"predict and sizes; got {described(self.readout)}")  # fmt: skip
+        defaults = inspect.signature(EchoStateNetwork).parameters
+        if any(getattr(self, name) != defaults[name].default for name in ("ridge", "intercept")):
+            raise ValueError("ridge, intercept: they are of the readout that is made here, and one is given")
+        return copy.deepcopy(self.readout)
 
     def _fit_readout(self, given: Given) -> None:
         """Run the reservoir over whole series, and fit the readout to its states."""
@@ -488,19 +495,27 @@ class EchoStateNetwork:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings, by name."""
-        return {name: getattr(self, name) for name in self._names()}
+        return {name: getattr(self, name) for name in self._settings()}
 
     def set_params(self, **settings: Any) -> EchoStateNetwork:
         """Change settings; they count from the next fit on."""
-        names = self._names()
+        names = self._settings()
         if unknown := [name for name in settings if name not in names]:
             raise ValueError(f"{unknown[0]}: {type(self).__name__} has no such setting; it has {', '.join(names)}")
         for name, value in settings.items():
             setattr(self, name, value)
         return self
 
-    def _names(self) -> list[str]:
-        return list(inspect.signature(type(self)).parameters)
+    def _settings(self) -> dict[str, Any]:
+        """The settings, with their defaults: of a subclass that takes ``**keywords``, its base's, too."""
+        found: dict[str, Any] = {}
+        for kind in type(self).__mro__:
+            parameters = inspect.signature(kind).parameters.values()
+            named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            found = {p.name: p.default for p in named} | found
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return found
 
     def __sklearn_is_fitted__(self) -> bool:
         return getattr(self, "readout_", None) is not None and self.readout_.sizes is not None
@@ -512,8 +527,8 @@ class EchoStateNetwork:
         return Tags("regressor", target, regressor_tags=RegressorTags(), input_tags=InputTags(three_d_array=True))
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        set_ = [f"{n}={described(v)}" for n, v in self.get_params().items() if v is not defaults[n].default]
+        defaults = self._settings()
+        set_ = [f"{n}={described(v)}" for n, v in self.get_params().items() if v is not defaults[n]]
         return f"{type(self).__name__}({', '.join(set_)})"
 
 

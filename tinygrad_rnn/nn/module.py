@@ -48,7 +48,7 @@ class Parameter(Tensor):
         raise TypeError("an assignment like p -= y would make a new tensor, and leave this parameter as it is: write "
                         "p.data = p.data - y, or use an optimiser; where a new tensor is meant, x = p - y")  # fmt: skip
 
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _not_in_place
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = __imatmul__ = _not_in_place
 
 
 class Module:
@@ -103,7 +103,7 @@ class Module:
 
         def found(name: str, value: Any) -> Iterator:
             if isinstance(value, Tensor):
-                if value.node is None or value.node.op is None:
+                if isinstance(value, Parameter) or value.node is None or value.node.op is None:
                     yield name, value
             elif isinstance(value, Module):
                 yield name, value
@@ -237,15 +237,21 @@ class Module:
         ...         return (tg.scan(cell, xs)[0] ** 2).sum()
         >>> tg.check_gradients(energy, dict(cell.named_parameters()), order=2)
         """
-        parameters, before = dict(self.named_parameters()), {}
+        if not isinstance(weights, Mapping):
+            raise TypeError(f"weights: expected a dict of tensors by name, got {described(weights)}")
+        parameters = {n: p for n, p in self._tensors().items() if isinstance(p, Parameter) or p.requires_grad}
         wrong = [f"{name}: not a parameter of this module" for name in weights if name not in parameters]
         given = {n: x if isinstance(x, Tensor) else tensor(x) for n, x in weights.items() if n in parameters}
+        first: dict[Tensor, str] = {}
         for name, x in given.items():
             p = parameters[name]
             if (x.shape, x.dtype, x.device) != (p.shape, p.dtype, p.device):
                 wrong.append(f"{name}: expected {described(p)}, got {described(x)}")
+            if (other := first.setdefault(p, name)) != name:
+                wrong.append(f"{other}, {name}: one tensor in this module, and two values")
         if wrong:
             raise ValueError("\n  ".join([f"weights: do not fit this {type(self).__name__}:", *wrong]))
+        before: dict[Tensor, tuple] = {}
         try:
             for name, x in given.items():
                 p = parameters[name]
