@@ -49,6 +49,25 @@ def style(gallery: dict, name: str) -> None:
     plt.style.use(["default", DOCS / "book.mplstyle"])
 
 
+def figures(block: Any, script: dict, gallery: dict) -> str:
+    """After each block of a script of the gallery: its figures are saved, and none may have an empty panel."""
+    import matplotlib.pyplot as plt
+    from sphinx_gallery.scrapers import matplotlib_scraper
+
+    from examples.lectures import blocks
+
+    taken, earlier = list(map(plt.figure, plt.get_fignums())), script.setdefault("figures", [])
+    try:
+        if script["execute_script"]:  # of a block that failed the figures are not finished
+            blocks.check(taken, earlier, f"{Path(script['src_file']).name}, the block at line {block.lineno}")
+        shown = matplotlib_scraper(block, script, gallery)
+    finally:
+        plt.close("all")
+    blocks.settle(taken)
+    earlier += taken
+    return shown
+
+
 # The reference --------------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"^(?!plot_)",
+    "image_scrapers": ("book.figures",),
     "reset_modules": ("matplotlib", "book.style"),
     "min_reported_time": 1e6,
     "show_memory": False,

@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.analysis import FlowRecorder, gradient_flow, step_jacobians
+from tinygrad_rnn.analysis import FlowRecorder, GradientFlow, gradient_flow, step_jacobians
 
 T, B, I, H = 40, 3, 2, 4  # noqa: E741  steps (enough to be compiled), sequences, features, units
 
@@ -172,17 +172,129 @@ def test_what_is_not_finite():
     assert np.isinf(norms["state"][:3]).all() and np.isfinite(norms["state"][3:]).all()
 
 
-def test_a_loss_that_depends_on_nothing():
-    def loss(cell, xs):
-        tg.scan(cell, xs)
-        return tg.tensor(1.0)
+class Two(nn.Module):
+    """An encoder, and a decoder that starts from where it ended."""
 
-    assert not gradient_flow(make(nn.GRUCell), loss, draw(T, B, I)).norms["z"].any()
+    def __init__(self, kind=nn.RNN):
+        self.encoder, self.decoder = make(kind), kind(H, H, rng=1, dtype=np.float64)
+
+    def forward(self, xs):
+        ys, state = self.encoder(xs)
+        return self.decoder(ys[:5], state)
+
+
+def test_two_networks_have_names_of_their_own():
+    """Those of their weights; and the gradients are what the tape gives for all states of each, by themselves."""
+    model, xs = Two(nn.GRU), draw(T, B, I)
+    flow = gradient_flow(model, last, xs)
+    assert flow.states == ("encoder.layers.0.forward.state", "decoder.layers.0.forward.state")
+    assert len(flow.gates) == 6 and sum(flow.share.values()) == pytest.approx(2)
+    stacked = nn.GRU(I, H, 2, rng=0, dtype=np.float64)
+    for part, layer in (model.encoder, 0), (model.decoder, 1):
+        for name, value in part.layers[0]["forward"].state_dict().items():
+            getattr(stacked.layers[layer]["forward"], name).data = value
+    above = gradient_flow(stacked, last, xs)  # the same two, one above the other: all of time, and no handed-on state
+    both = gradient_flow(nn.Sequential(model.encoder, First(), model.decoder), last, xs)
+    for i, place in (0, "0"), (1, "2"):
+        np.testing.assert_allclose(
+            both.norms[f"{place}.layers.0.forward.state"], above.norms[above.states[i]], rtol=1e-12
+        )
+    assert flow.norms[flow.states[0]].shape == (T, B) and flow.norms[flow.states[1]].shape == (5, B)
+
+
+class First(nn.Module):
+    def forward(self, result):
+        return result[0]
+
+
+def test_a_cell_that_is_run_twice_has_two_entries():
+    cell, xs = make(nn.GRUCell), draw(T, B, I)
+    flow = gradient_flow(cell, lambda c, xs: last(c, xs) + 2 * last(c, xs[:7, :1]), xs)
+    assert flow.states == ("state", "state (2)") and flow.gates == ("r", "z", "n", "r (2)", "z (2)", "n (2)")
+    alone = gradient_flow(cell, last, xs), gradient_flow(cell, lambda c, xs: 2 * last(c, xs[:7, :1]), xs)
+    for name in "state", "r", "n":
+        np.testing.assert_array_equal(flow.norms[name], alone[0].norms[name])
+        np.testing.assert_array_equal(flow.norms[f"{name} (2)"], alone[1].norms[name])
+        if name != "state":
+            assert flow.share[f"{name} (2)"] == pytest.approx(alone[1].share[name])
+    lstm = gradient_flow(make(nn.LSTMCell), lambda c, xs: last(c, xs) + last(c, xs), xs)
+    assert lstm.states == ("state[0]", "state[1]", "state[0] (2)", "state[1] (2)") and "c (2)" not in lstm.gates
+
+
+@pytest.mark.parametrize("model", [
+    lambda: make(nn.LSTM), lambda: nn.Recurrent(nn.Zoneout(make(nn.LSTMCell), 0.3, rng=0)),
+])  # fmt: skip
+def test_what_is_a_part_of_the_state_is_no_gate(model):
+    """Nor where a mask, or a wrapper, makes another tensor of it: the shares are those of the four gates."""
+    flow = gradient_flow(model(), lambda m, xs: (m(xs, lengths=[T, 7, 3])[0] ** 2).mean(), draw(T, B, I))
+    assert [name.rpartition(".")[2] for name in flow.gates] == ["i", "f", "g", "o"]
+    squares = np.array([np.nansum(flow.norms[name] ** 2) for name in flow.gates])
+    np.testing.assert_allclose([*flow.share.values()], squares / squares.sum(), rtol=1e-12)
+
+
+def test_a_state_of_one_number_for_each_sequence():
+    class Sum(nn.Cell):
+        def __init__(self):
+            self.leak = nn.Parameter(np.array(0.5))
+
+        def initial_state(self, x):
+            return tg.tensor(np.zeros(len(x)))
+
+        def step(self, x, state):
+            state = self.leak * state + (x.sum(axis=-1) if x.ndim > 1 else x)
+            return state, state
+
+    weights = np.array([1.0, -2.0, 3.0])
+    flow = gradient_flow(Sum(), lambda c, xs: (tg.scan(c, xs)[0][-1] * weights).sum(), draw(6, B, I))
+    np.testing.assert_allclose(flow.norms["state"], 0.5 ** np.arange(5.0, -1, -1)[:, None] * abs(weights))
+    numbers = gradient_flow(Sum(), lambda c, xs: (tg.scan(c, xs)[0][-1] * weights).sum(), draw(6, B))
+    np.testing.assert_array_equal(numbers.norms["state"], flow.norms["state"])
+    alone = gradient_flow(make(nn.RNN), lambda m, xs: (m(xs)[0][-1] ** 2).sum(), draw(T, I))
+    assert alone.norms["layers.0.forward.state"].shape == (T, 1)
+
+
+def test_infinite_gradients_of_a_gate_have_all_of_the_share():
+    norms = {"i": np.array([[np.inf], [1.0]]), "f": np.ones((2, 1))}
+    with np.errstate(invalid="ignore"):
+        share = GradientFlow(0.0, norms, (), ("i", "f")).share
+    assert not np.isfinite(share["i"]) and share["f"] == 0
 
 
 class Sums(nn.Module):
     def __init__(self):
         self.w = nn.Parameter(np.ones(2))
+
+
+class Ragged(nn.RNNCell):
+    """It shows a part of a batch, at some steps only that of one sequence."""
+
+    steps = 0
+
+    def step(self, x, state):
+        y, state = super().step(x, state)
+        self.steps += 1
+        self.watch(part=y if self.steps % 2 else y[:1])
+        return y, state
+
+
+def by_hand(cell, xs):
+    state = None
+    for x in xs:
+        y, state = cell(x, state)
+    return last_of([y])
+
+
+def last_of(ys):
+    return (ys[-1] ** 2).sum()
+
+
+def detached(model, xs):
+    return model(xs)[1].data.sum() * next(model.parameters()).sum()
+
+
+def constant(cell, xs):
+    tg.scan(cell, xs)
+    return tg.tensor(1.0)
 
 
 WRONG = {
@@ -191,14 +303,23 @@ WRONG = {
     "no number": (lambda: gradient_flow(make(nn.RNNCell), lambda m, b: 0.5, 1), TypeError, "loss: expected a tensor"),
     "many": (lambda: gradient_flow(make(nn.RNNCell), lambda m, xs: tg.scan(m, xs)[0], draw(T, B, I)), ValueError,
              "a single number.*its mean"),
-    "no cells": (lambda: gradient_flow(Sums(), lambda m, b: m.w.sum(), 1), ValueError, "Sums: none of its cells"),
+    "no cells": (lambda: gradient_flow(Sums(), lambda m, b: m.w.sum(), 1), ValueError, "model: Sums has no cells"),
     "another's": (lambda: gradient_flow(make(nn.RNNCell), lambda m, xs: last(make(nn.RNNCell), xs), draw(T, B, I)),
-                  ValueError, "none of its cells"),
+                  ValueError, "loss: it runs no cell of the model"),
+    "a loop": (lambda: gradient_flow(make(nn.LSTMCell), by_hand, draw(T, B, I)), ValueError,
+               r"no cell of the model by tg.scan.*of a loop over cell\(x, state\) put tg.scan\(cell, xs\)"),
+    "detached": (lambda: gradient_flow(make(nn.RNNCell), lambda m, xs: last_of(tg.scan(m, xs)[0].detach()),
+                                       draw(T, B, I)), ValueError, "loss: it was not computed.*detached on the way"),
+    "read out of what is detached": (lambda: gradient_flow(make(nn.GRU), detached, draw(T, B, I)), ValueError,
+                                     "detached on the way"),
+    "nothing to do with it": (lambda: gradient_flow(make(nn.GRUCell), constant, draw(T, B, I)), ValueError,
+                              "not computed from anything that the cells"),
     "checkpointed": (lambda: gradient_flow(nn.Recurrent(make(nn.RNNCell), checkpoint=True), last, draw(T, B, I)),
                      ValueError, "checkpoint=False"),
     "a name": (lambda: gradient_flow(make(nn.RNNCell), last, draw(T, B, I)).rms("f"), KeyError, r"'state'.*got 'f'"),
-    "two batches": (lambda: gradient_flow(make(nn.RNNCell), lambda m, xs: last(m, xs) + last(m, xs[:, :1]),
-                                          draw(T, B, I)), ValueError, r"different batches, of \[1, 3\]"),
+    "ragged": (lambda: gradient_flow(Ragged(I, H, rng=0, dtype=np.float64), last, draw(T, B, I)), ValueError,
+               r"part: expected as many rows at each step, .*got \[1, 3\]"),
+    "loss and batch swapped": (lambda: FlowRecorder(draw(T, B, I), last), TypeError, r"loss: .*loss\(model, batch"),
     "every": (lambda: FlowRecorder(last, 1, every=0), ValueError, "every"),
     "nothing": (lambda: FlowRecorder(last, 1).plot(), ValueError, "nothing has been recorded"),
 }  # fmt: skip
@@ -253,6 +374,15 @@ def test_figures():
     image = ax.collections[0].get_array()
     np.testing.assert_allclose(image[0], np.log10(recorder.flows[0].rms("state")))
     assert image.mask[1, :-1].all() and not image.mask[1, -1]  # without a way back there is no gradient: no colour
+    assert ax.get_ylabel() == "call" and recorder.plot(vmin=-9, vmax=0).collections[0].get_clim() == (-9, 0)
+    once = FlowRecorder(last, draw(T, B, I))
+    once(make(nn.RNNCell))
+    corners = once.plot().collections[0].get_coordinates()
+    assert np.ptp(corners[..., 0]) == T and np.ptp(corners[..., 1]) == 1  # a row that is there to be seen
+    before = plt.get_fignums()
+    with pytest.raises(KeyError, match="expected one of"):
+        flow.plot(names=["x"])
+    assert plt.get_fignums() == before  # no empty figure is left
     plt.close("all")
 
 

@@ -163,6 +163,51 @@ def test_what_a_step_hands_on_as_it_is_is_constant():
         assert found.states.shape == (6, B, sum(part.stop - part.start for part in found.parts.values()))
 
 
+@pytest.mark.parametrize("skip", [2, 3])
+def test_parts_of_a_state_that_start_as_one_object(skip):
+    """A dilated cell starts from as many times the same zeros; each of them is a part of its state."""
+    cell = nn.Dilated(linear([[0.5]]), skip)
+    found = step_jacobians(cell, np.zeros((2 * skip, 1, 1)))
+    np.testing.assert_allclose(found.product(2 * skip, 0)[0], 0.25 * np.eye(skip), atol=1e-15)
+    exponents = lyapunov_exponents(cell, np.zeros((40 * skip, 1, 1))).exponents
+    np.testing.assert_allclose(exponents, np.log(0.5) / skip, rtol=0.1)
+    skipping = nn.TimeSkip(linear([[0.5]]), 3, rng=0, dtype=np.float64)
+    assert step_jacobians(skipping, np.zeros((4, 1, 1))).matrices.shape == (4, 1, 3, 3)
+
+
+def test_what_is_handed_on_at_the_first_step_only_is_a_part_of_the_state():
+    class Late(nn.Cell):
+        input_size = 1
+
+        def initial_state(self, x):
+            return tg.tensor(np.zeros((len(x), 1))), tg.tensor(np.ones((len(x), 1)))
+
+        def step(self, x, state):
+            h, w = state
+            return h, (w * h + x, w if not x.any() else tg.where(x > 0, 0.5 * w, w))
+
+    found = step_jacobians(Late(), np.arange(4.0).reshape(4, 1, 1))
+    np.testing.assert_allclose(found.matrices[:, 0, 1, 1], [1, 0.5, 0.5, 0.5])
+
+
+def test_an_error_leaves_the_generators_as_they_were():
+    class Torn(nn.RNNCell):
+        def step(self, x, state):
+            self.rng.random()
+            raise RuntimeError("torn")
+
+    for kind in np.random.PCG64, np.random.MT19937:
+        cell = make(Torn)
+        cell.rng = np.random.Generator(kind(3))
+        expected = np.random.Generator(kind(3)).random()
+        with pytest.raises(RuntimeError, match="torn"):
+            step_jacobians(cell, draw(T, B, I))
+        assert cell.rng.random() == expected
+        quiet = make(nn.RNNCell)
+        quiet.rngs = {"masks": [np.random.Generator(kind(3))]}
+        assert step_jacobians(quiet, draw(3, B, I)).matrices.shape == (3, B, H, H)
+
+
 def test_in_parts_they_are_the_same(monkeypatch):
     cell, xs = CELLS["gru"](), draw(T, B, I)
     whole = step_jacobians(cell, xs)
@@ -221,6 +266,13 @@ class Coupled(nn.Cell):
         return h, h
 
 
+class Net(nn.Module):
+    """It has cells, some of them in a network, one in a wrapper; and it knows itself."""
+
+    def __init__(self):
+        self.net, self.last, self.all = nn.RNN(I, H, rng=0), nn.Zoneout(nn.GRUCell(H, H, rng=0), 0.5, rng=0), [self]
+
+
 class Numbers(nn.Cell):
     input_size = I
 
@@ -234,6 +286,18 @@ class Numbers(nn.Cell):
 WRONG = {
     "no steps": (lambda: step_jacobians(make(nn.RNNCell), np.ones((0, B, I))), ValueError, "at least one step"),
     "no batch": (lambda: step_jacobians(make(nn.RNNCell), np.ones((T, I))), ValueError, r"xs\[:, None\]"),
+    "no sequences": (lambda: step_jacobians(make(nn.RNNCell), np.ones((T, 0, I))), ValueError, "at least one sequence"),
+    "none to follow": (lambda: lyapunov_exponents(make(nn.RNNCell), np.ones((T, 0, I))), ValueError, "one sequence"),
+    "four axes": (lambda: step_jacobians(make(nn.RNNCell), np.ones((1, T, B, I))), ValueError,
+                  r"expected \(time, batch, features\), got float64 \(1, 36, 3, 2\)$"),
+    "a network": (lambda: step_jacobians(nn.LSTM(I, H, 2, rng=0), np.ones((T, B, I))), TypeError,
+                  r"its cells are model.layers\[0\]\['forward'\], model.layers\[1\]\['forward'\]$"),
+    "a network's bound": (lambda: gradient_bound(nn.RNN(I, H, rng=0)), TypeError,
+                          r"got RNN: .*its cell is model.layers\[0\]\['forward'\]$"),
+    "a network of one's own": (lambda: lyapunov_exponents(Net(), np.ones((T, B, I))), TypeError,
+                               r"its cells are model.net.layers\[0\]\['forward'\], model.last$"),
+    "no bound": (lambda: step_jacobians(make(nn.RNNCell), draw(T, B, I)).plot(bound=3), TypeError, "bound: .*got 3"),
+    "powers": (lambda: gradient_bound(TURN, "tanh").powers(-1), ValueError, "lags: expected a whole number"),
     "a list": (lambda: step_jacobians(make(nn.RNNCell), [1.0]), TypeError, "time first"),
     "no cell": (lambda: step_jacobians(nn.Linear(I, H), np.ones((T, B, I))), TypeError, "a module"),
     "a state that is a number": (lambda: step_jacobians(lambda x, n: (x, n + x.sum()), np.ones((T, B)), 0.0),
@@ -252,7 +316,7 @@ WRONG = {
     "two": (lambda: gradient_bound(make(nn.RNNCell), "tanh"), ValueError, "says it itself, 'tanh'"),
     "unknown": (lambda: gradient_bound(TURN, "softplus"), ValueError, "'tanh'.*got 'softplus'"),
     "own": (lambda: gradient_bound(make(nn.RNNCell, nonlinearity=tg.sin)), ValueError, "how steep"),
-    "not square": (lambda: gradient_bound(np.ones((2, 3)), "tanh"), ValueError, "square"),
+    "not square": (lambda: gradient_bound(np.ones((2, 3)), "tanh"), ValueError, r"w: expected a square .*\(2, 3\)"),
     "NaN": (lambda: gradient_bound(np.full((2, 2), np.nan), "tanh"), ValueError, "finite"),
     "no state": (lambda: lyapunov_exponents(tg.sin, steps=9), ValueError, "state, steps"),
     "no steps of a map": (lambda: lyapunov_exponents(tg.sin, state=0.1), ValueError, "state, steps"),
@@ -365,6 +429,15 @@ def test_the_dimension():
     """Two directions grow, by 2 and 1.5, and one shrinks by 10: 2 + ln 3 / ln 10."""
     found = lyapunov_exponents(linear(np.diag([0.1, 2.0, 1.5])), np.zeros((300, 1, 1)), discard=200)
     assert found.dimension == pytest.approx(2 + np.log(3) / np.log(10), abs=1e-6)
+    assert lyapunov_exponents(lambda x: 4 * x * (1 - x), state=0.3, steps=400).dimension == 1
+    assert lyapunov_exponents(linear(TURN), np.zeros((300, 1, 1))).dimension == 2
+    assert lyapunov_exponents(linear(0.5 * TURN), np.zeros((300, 1, 1))).dimension == 0
+    assert np.isnan(lyapunov_exponents(linear(2 * TURN), np.zeros((300, 1, 1)), number=1).dimension)
+
+
+def test_a_map_that_changes_nothing():
+    found = lyapunov_exponents(lambda v: v, state=[0.1, 0.2], steps=9)
+    np.testing.assert_allclose(found.exponents, [0, 0], atol=1e-15)
 
 
 def test_their_sum_is_the_mean_change_of_volume():
@@ -389,7 +462,8 @@ def test_figures():
     drawn, bound = ax.lines
     np.testing.assert_allclose(drawn.get_ydata(), np.median(found.log_products(), axis=1) / np.log(10))
     assert (bound.get_ydata() >= drawn.get_ydata() - 1e-9).all()
-    assert step_jacobians(linear([[0.0, 1.0], [0.0, 0.0]]), np.zeros((4, 1, 1))).plot().get_xlabel()
+    forgets = step_jacobians(linear([[0.0, 1.0], [0.0, 0.0]]), np.zeros((4, 1, 1))).plot().lines[0]
+    assert forgets.get_xdata().tolist() == [3, 4] and np.isfinite(forgets.get_ydata()).all()  # W² = 0
     assert lyapunov_exponents(henon, state=[0.1, 0.1], steps=50).plot().get_legend()
     plt.close("all")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, trees
-from tinygrad_rnn.analysis import contributions, memory
+from tinygrad_rnn.analysis import Memory, contributions, memory, reach
 
 T, B, I, H = 12, 3, 2, 4  # noqa: E741  steps, sequences, features, units
 
@@ -130,8 +129,59 @@ def test_how_far_it_reaches():
     assert memory(linear([[0.0, -1.0], [1.0, 0.0]]), draw(60, B, 1), rng=0).reach(0.9) == 59
     assert memory(linear(0.5 * np.eye(2)), draw(60, B, 1), rng=0).reach(0.5**7 * 1.01) == 6
     assert memory(linear(np.zeros((2, 2))), draw(9, B, 1), rng=0).reach() == 0
+    late = Memory(np.arange(4), np.array([[0.1], [1.0], [0.5], [0.05]]))  # the most is not always what is last
+    assert late.reach(0.4) == 2 and late.reach(0.01) == 3
     nothing = memory(lambda xs: tg.tensor(np.zeros((xs.shape[1], 2))), draw(9, B, 1), rng=0)
     assert nothing.reach() == -1 and "until lag -1" in repr(nothing)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_no_memory(dtype):
+    """What is left of a change after 60 steps is 1e-12 of it: in single precision there is nothing but rounding."""
+    cell, xs = nn.RNNCell(I, H, rng=0, dtype=dtype), draw(60, B, I).astype(dtype)
+    cell.weight_hh.data = (0.63 * np.linalg.qr(draw(H, H))[0]).astype(dtype)
+    found = memory(cell, xs, rng=0)
+    h = tg.scan(cell, xs)[1].data
+    expected = np.finfo(dtype).eps * np.sqrt((h**2).sum() / B) / 0.01
+    assert found.floor == pytest.approx(expected, rel=1e-6)
+    exact = memory(nn.RNNCell(I, H, rng=0, dtype=dtype), xs, rng=0, lags=[0])
+    assert exact.reach(1e-12) == 0
+    if dtype == np.float32:
+        assert found.rms[found.reach(1e-12)] > found.floor and found.reach(1e-12) < 40
+        assert f"lag 59: below rounding ({found.floor:.0e})" in repr(found)
+    else:
+        assert found.reach(1e-9) > 30 and "lag 0: 0." not in repr(found)
+
+
+def test_layouts_of_what_a_model_returns():
+    """The same numbers come out, whichever axes there are: also where there are as many steps as sequences."""
+    for time, batch in (T, B), (5, 5), (3, 5):
+        xs = draw(time, batch, I)
+        net, turned = nn.RNN(I, 3, rng=0, dtype=np.float64), nn.RNN(I, 3, batch_first=True, rng=0, dtype=np.float64)
+        expected = memory(net, xs, rng=0).distances
+        first = memory(lambda xs: net(xs)[0][..., :1], xs, rng=0).distances  # noqa: B023
+        for model in (lambda xs: net(xs)[0], lambda xs: net(xs)[0][-1], lambda xs: net(xs)[1][0]):  # noqa: B023
+            np.testing.assert_allclose(memory(model, xs, rng=0).distances, expected, rtol=1e-9)
+        for model in (lambda xs: net(xs)[0][..., 0], lambda xs: net(xs)[0][-1, :, 0]):  # noqa: B023
+            np.testing.assert_allclose(memory(model, xs, rng=0).distances, first, rtol=1e-9)
+        for head in (
+            lambda ys: ys,
+            lambda ys: ys[:, -1],
+            lambda ys: ys[:, -1:],
+            lambda ys: ys[:, -1][:, None, :, None],
+        ):
+            model = Head(turned, head)
+            np.testing.assert_allclose(memory(model, xs.swapaxes(0, 1), rng=0).distances, expected, rtol=1e-9)
+
+
+class Head(nn.Module):
+    batch_first = True
+
+    def __init__(self, net, head):
+        self.net, self.head = net, head
+
+    def forward(self, xs):
+        return self.head(self.net(xs)[0])
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -165,11 +215,20 @@ def test_of_networks_and_functions(xp):
 
 
 def test_in_parts_it_is_the_same(monkeypatch):
-    module = sys.modules["tinygrad_rnn.analysis.memory"]  # the function has the same name
     cell, xs = make(nn.GRUCell), draw(T, B, I)
     whole = memory(cell, xs, rng=0)
-    monkeypatch.setattr(module, "AT_ONCE", 5 * xs.size)
+    monkeypatch.setattr(reach, "AT_ONCE", 5 * T * B * (I + H))
+    assert reach.width(nn.LSTM(I, H, 2, rng=0)) == 4 * H
     np.testing.assert_allclose(memory(cell, xs, rng=0).distances, whole.distances, rtol=1e-9)
+
+
+RNG = np.random.default_rng(0)
+
+
+def frozen():
+    cell = make(nn.RNNCell)
+    cell.weight_hh.requires_grad = False
+    return cell
 
 
 WRONG = {
@@ -184,12 +243,24 @@ WRONG = {
     "a name": (lambda: contributions(make(nn.RNNCell), draw(T, B, I), squares).by_lag("W"), KeyError, "weight_ih"),
     "no model": (lambda: memory(None, draw(T, B, I), rng=0), TypeError, "model: expected"),
     "two axes": (lambda: memory(make(nn.RNNCell), draw(T, I), rng=0), ValueError, r"\(time, batch, features\)"),
-    "none": (lambda: memory(make(nn.RNNCell), draw(0, B, I), rng=0), ValueError, "none of them 0"),
+    "none": (lambda: memory(make(nn.RNNCell), draw(0, B, I), rng=0), ValueError, "no axis of them empty"),
+    "integers": (lambda: memory(make(nn.RNNCell), np.ones((T, B, I), int), rng=0), TypeError, "floating-point.*int64"),
+    "no size": (lambda: memory(make(nn.RNNCell), draw(T, B, I), size="a", rng=0), ValueError, "size: expected.*'a'"),
+    "drawn by a function": (lambda: memory(lambda xs: xs.sum(axis=0) + RNG.random(), draw(T, B, I), rng=0), ValueError,
+                            "something else, when it was called with the same inputs again"),
+    "many numbers": (lambda: contributions(make(nn.RNNCell), draw(T, B, I), lambda y, t: y), ValueError,
+                     r"loss: expected a single number, got float64 \(3, 4\) at step 0: its mean"),
+    "frozen": (lambda: contributions(frozen(), draw(T, B, I), squares, parameters=dict(frozen().named_members())),
+               ValueError, "require gradients; weight_hh: frozen"),
+    "a network": (lambda: contributions(nn.RNN(I, H, rng=0), draw(T, B, I), squares), TypeError,
+                  r"its cell is model.layers\[0\]\['forward'\]"),
+    "lags": (lambda: memory(make(nn.RNNCell), draw(T, B, I), lags=[50], rng=0), ValueError, r"got \[50\]"),
     "size": (lambda: memory(make(nn.RNNCell), draw(T, B, I), size=0, rng=0), ValueError, "size: expected"),
-    "lags": (lambda: memory(make(nn.RNNCell), draw(T, B, I), lags=[T], rng=0), ValueError, "from 0 to 11"),
+    "too long": (lambda: memory(make(nn.RNNCell), draw(T, B, I), lags=[T], rng=0), ValueError, "from 0 to 11"),
     "fraction": (lambda: memory(make(nn.RNNCell), draw(T, B, I), rng=0).reach(2), ValueError, "fraction: expected"),
     "outputs": (lambda: memory(lambda xs: 1.0, draw(T, B, I), rng=0), ValueError, "expected outputs"),
     "one output": (lambda: memory(lambda xs: xs.sum(axis=(0, 1)), draw(T, B, I), rng=0), ValueError, "3 sequences"),
+    "always as many": (lambda: memory(lambda xs: xs[-1, :B], draw(T, B, I), rng=0), ValueError, "each of 36 sequences"),
     "not finite": (lambda: memory(make(nn.RNNCell), np.full((T, B, I), np.inf), rng=0), FloatingPointError, "finite"),
     "dropout": (lambda: memory(nn.Zoneout(make(nn.GRUCell), 0.5, rng=0), draw(T, B, I), rng=0), ValueError, "eval"),
 }  # fmt: skip
@@ -215,4 +286,9 @@ def test_figures_and_words():
     assert "12 steps, 12 of them with a loss" in repr(found)
     kept = memory(make(nn.RNNCell), draw(T, B, I), rng=0)
     np.testing.assert_array_equal(kept.plot().lines[0].get_ydata(), kept.rms)
+    assert len(kept.plot().lines) == 1  # rounding is far below: no line says where it begins
+    _, floor = Memory(np.arange(3), np.array([[1.0], [1e-4], [1e-9]]), floor=1e-6).plot().lines
+    assert floor.get_ydata()[0] == 1e-6 and floor.get_linestyle() == ":"
+    (mesh,) = contributions(make(nn.RNNCell), draw(1, B, I), squares).image(vmin=-3).collections
+    assert np.ptp(mesh.get_coordinates()[..., 0]) == 1 and mesh.get_clim()[0] == -3  # one cell, which can be seen
     plt.close("all")

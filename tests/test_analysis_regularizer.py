@@ -128,6 +128,18 @@ def test_gradients_that_have_vanished_are_left_out():
     assert gradient_regularizer(cell, xs[:1], hs[:1], last).item() == 0  # a single step: nothing goes back
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e25])
+def test_gradients_that_are_small_or_large(size):
+    """Their squares are more, or less, than single precision holds: Ω is of their ratios."""
+    cell = nn.RNNCell(I, 2, bias=False, nonlinearity="linear", rng=0)
+    cell.weight_hh.data = np.array([[0.0, -0.9], [0.9, 0.0]], np.float32)
+    xs, states, last = draw(T, B, I), draw(T, B, 2), size * (1 + abs(draw(B, 2)))
+    omega = gradient_regularizer(cell, *(x.astype(np.float32) for x in (xs, states, last)))
+    np.testing.assert_allclose(omega.data, 0.01, rtol=1e-5)
+    g = tg.gradients(omega, cell.weight_hh).data
+    np.testing.assert_allclose((g * cell.weight_hh.data).sum() / 0.9, 2 * (0.9 - 1), rtol=1e-4)
+
+
 def test_where_a_gradient_ends_nothing_is_asked():
     """W passes it on once, and then it is 0: that is no step to be made longer."""
     cell = make(nn.RNNCell, I, 2, bias=False, nonlinearity="linear")

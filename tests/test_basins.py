@@ -54,6 +54,19 @@ def test_a_cycle_is_one_attractor():
     assert set(basins(lambda x: 3.5 * x * (1 - x), (0.05, 0.95), resolution=10, period=3).labels) == {-1}
 
 
+def test_a_point_that_is_reached_from_both_sides_in_turn_is_a_point():
+    found = basins(lambda x: -0.975 * x, (-1, 1), resolution=50)
+    assert set(found.labels) == {0} and "fixed point" in repr(found)
+    (points,) = found.attractors
+    np.testing.assert_allclose(points, [[0.0]], atol=1e-12)
+
+
+def test_newtons_method_that_leads_elsewhere_is_not_followed():
+    """Where the state creeps past a fold that is almost there, the nearest fixed point is far away: it stays."""
+    found = basins(lambda x: x - 1e-9 * tg.sign(x) * (abs(x) - 0.5), (0.1, 0.2), resolution=3, steps=3)
+    assert all(0.09 < points[0, 0] < 0.21 for points in found.attractors)
+
+
 def test_what_has_no_bounds():
     found = basins(lambda x: x * x, (-2, 2), resolution=41)
     expected = np.where(abs(found.xs) < 1 - 1e-9, 0, np.where(abs(found.xs) > 1 + 1e-9, -2, -1))
@@ -122,6 +135,10 @@ def test_of_a_linear_map_it_is_the_norm_of_a_power():
     plane = np.random.default_rng(1).standard_normal((2, 5))
     cut = sensitivity(lambda x: x @ B.T, (-1, 1), (-1, 1), steps=4, resolution=2, origin=np.ones(5), plane=plane)
     np.testing.assert_allclose(cut.slopes, np.linalg.norm(np.linalg.matrix_power(B, 4) @ plane.T, 2), rtol=1e-10)
+    line = sensitivity(lambda x: x @ B.T, (-1, 1), steps=4, resolution=3, origin=np.ones(5), plane=plane[:1])
+    np.testing.assert_allclose(line.slopes, np.linalg.norm(np.linalg.matrix_power(B, 4) @ plane[0]), rtol=1e-10)
+    starts = np.ones(5) + line.xs[:, None] * plane[0]
+    np.testing.assert_allclose(line.ends, starts @ np.linalg.matrix_power(B, 4).T, atol=1e-12)
 
 
 def test_it_vanishes_inside_and_explodes_on_the_border():
@@ -168,6 +185,9 @@ W = np.array([[1.0, 0.5], [0.0, 1.0]])
         (lambda: basins(np.tanh, (0, 1), steps=0), "steps: "),
         (lambda: basins(np.tanh, (0, 1), period=0), "period: "),
         (lambda: basins(np.tanh, (0, 1), tolerance=0), "tolerance: "),
+        (lambda: basins(np.tanh, (0, 1), tolerance="a"), "tolerance: expected a number above 0, got 'a'"),
+        (lambda: basins(nn.RNN(1, 2, rng=0), (0, 1)), r"RNN runs whole .*its cell is model.layers\[0\]\['forward'\]"),
+        (lambda: basins(nn.Zoneout(cell_of(W, [0.0, 0.0]), 0.5, rng=0), (0, 1)), r"draws random numbers.*\.eval\(\)"),
         (lambda: basins(np.tanh, (0, 1), x=np.ones(1)), "x: an input is for a cell"),
         (lambda: basins(np.tanh, (0, 1), (0, 1), origin=np.ones(1)), "ylim: .*one number: leave it out"),
         (lambda: basins(np.tanh, (0, 1), (0, 1), plane=np.ones((2, 2))), "plane: .*independent"),

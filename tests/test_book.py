@@ -37,7 +37,7 @@ def test_links_lead_somewhere(page):
         if figure := re.fullmatch(r"docs/gallery/images/sphx_glr_(plot_\w+)_\d{3}\.png", place):
             assert ROOT / "examples/lectures" / f"{figure[1]}.py" in SCRIPTS, link
         elif not place.startswith(tuple(f"docs/{folder}" for folder in GENERATED)):
-            assert target.is_file() or page.name == "README.md" and target.is_dir(), link
+            assert target.is_file() or (page.name == "README.md" and target.is_dir()), link
             if anchor:
                 assert anchor in anchors(target), link
 

@@ -389,6 +389,18 @@ WRONG = {
                       r"Bad.step: the state that it returned: expected float32 \(3, 4\), got float32 \(3, 2\)"),
     "drifting dtype": (lambda: Bad(lambda x, h: (h, h * np.float64(2)))(X[0]), ValueError,
                        "expected float32 .* got float64"),
+    "three": (lambda: tg.scan(Bad(lambda x, h: (h, h, h)), X), TypeError,
+              r"^Bad.step: expected it to return a tuple \(y, state\), got a tuple of 3: float32 \(3, 4\), .*: put the "
+              r"state's tensors into one tuple, as in return y, \(h, c\)$"),
+    "two tensors": (lambda: tg.scan(Bad(lambda x, h: (h, (h, h))), X), ValueError,
+                    r"state that it returned: expected float32 \(3, 4\), got a tuple of 2: float32 \(3, 4\), float32 "
+                    r"\(3, 4\); of a state of several tensors, state_size is a tuple"),
+    "a dict of outputs": (lambda: tg.scan(Bad(lambda x, h: ({"a": h, "b": x}, h)), X), TypeError,
+                          r"^Bad: its output: expected a tensor or an array, got a dict of 2: 'a': float32 \(3, 4\)"),
+    **{f"state_size {size}": (lambda size=size: tg.scan(type("Mine", (nn.Cell,), {"state_size": size})(), X), TypeError,
+                              "^Mine: state_size: expected an integer, 0 or more, or a tuple or dict of them, got "
+                              + re.escape(repr(size)))
+       for size in (4.0, "4", (4, 4.0), -1)},
     "no size": (lambda: tg.scan(nn.Cell(), X), TypeError, "Cell: set self.state_size"),
     "no step": (lambda: tg.scan(type("Idle", (nn.Cell,), {"state_size": 1})(), X), NotImplementedError,
                 "Idle: a cell computes"),

@@ -66,6 +66,36 @@ def test_wrong_gradients_are_reported(name, x):
         check_gradients(WRONG[name], x, rtol=1e-9)
 
 
+def test_rules_that_write_into_what_they_are_given():
+    """Where it is shared, gradients are wrong, and where it is not, they are not, yet."""
+
+    def in_place(g):
+        g *= 2
+        return g
+
+    def into_what_is_kept(g, x):
+        x *= 2
+        return g * 2
+
+    def wrong(f, rule, name):
+        with pytest.raises(tg.MutationError, match=rf"^a rule of <lambda> wrote into {name} \(float64 \(3, 4\)\)"):
+            check_gradients(f, X.copy(), made(lambda x: 2 * x, rule))
+
+    for rule, name in ((in_place, "g"), (into_what_is_kept, "x")):
+        wrong(lambda x, double: double(x), rule, name)
+        wrong(lambda x, double: double(x) + x, rule, name)
+        wrong(lambda x, double: (tg.sin(double(x) + x), double(x)), rule, name)
+    halves = tg.primitive(several=True)(lambda x: (x / 2, x / 2)).vjp(lambda g: in_place(g[1]) / 4 + g[0] / 2)
+    with pytest.raises(tg.MutationError, match="wrote into g"):
+        check_gradients(halves, X)
+
+
+def test_a_check_is_of_what_runs_otherwise():
+    """Looking at what rules write keeps no scan from being compiled."""
+    cell = tg.nn.RNNCell(2, 3, rng=0, dtype=np.float64)
+    check_gradients(lambda xs: tg.scan(cell, xs, compiled=True)[0], RNG.normal(size=(5, 1, 2)))
+
+
 def test_wrong_at_the_second_order_only():
     wrong = made(sine, lambda g, x: g * (tg.cos(x).detach() if isinstance(x, tg.Tensor) else np.cos(x)))
     check_gradients(wrong, X)

@@ -230,6 +230,114 @@ def test_checksums(xp):
     assert checksum(xp.asarray(np.array(1))) != checksum(xp.asarray(np.array(2)))
 
 
+def test_a_rule_that_writes_into_its_gradient():
+    def in_place(g):
+        g *= 2
+        return g
+
+    double = tg.primitive(lambda x: 2 * x).vjp(in_place)
+    x = leaf(1.0, 2.0)
+    with anomaly():
+        y = double(x)
+        message = raised(MutationError, lambda: y.backward(np.ones(2)))
+        assert message.startswith("a rule of <lambda> wrote into g (float64 (2,)), which others may hold: let it")
+        assert here(-3) in message
+        y = double(x * 1.0).sum()  # the gradient of a sum is a view that cannot be written into, anyway
+        assert "read-only a rule must not write into g: others may hold it" in raised(ValueError, y.backward)
+    with anomaly(mutation=False):
+        double(x).backward(np.ones(2))
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+# Where a NaN came from
+
+NAN = float("nan")
+
+
+def data():
+    array = np.ones((3, 2))
+    array[0, 1] = NAN
+    return array
+
+
+def test_a_nan_in_the_data_is_found_by_what_it_does_to_gradients():
+    w = tg.tensor(np.ones((2, 2)), requires_grad=True)
+    with anomaly():
+        y = tg.tanh(tg.matmul(data(), w))
+        line = here(-1)
+        message = raised(AnomalyError, lambda: tg.square(y).mean().backward())
+    assert message.startswith(
+        "the rule of square made nan at [0, 0] of the gradient of x, out of a finite gradient; its x was nan at [0, 0] "
+        "already (the first was a, nan at [0, 1], of matmul(a: float64 (3, 2), b: float64 (2, 2)), called at "
+    )
+    assert line in message
+
+
+def test_the_operation_that_it_came_in_with_needs_no_other():
+    w = leaf(1.0, 2.0)
+    with anomaly():
+        y = w * np.array([1.0, NAN])
+        message = raised(AnomalyError, y.sum().backward)
+        assert "of the gradient of a, out of a finite gradient; its b was nan at [1] already: multiply(a" in message
+        message = raised(AnomalyError, tg.concatenate([w, leaf(NAN)]).prod().backward)
+        assert "(the first was arrays[1], nan at [0], of concatenate(" in message
+        message = raised(AnomalyError, tg.square(tg.unstack(w * np.array([1.0, NAN]))[1]).backward)
+        assert "; its x was nan already (the first was b, nan at [1], of multiply(" in message
+    y = tg.square(leaf(1.0, NAN)).sum()
+    with anomaly():
+        assert "; its x was nan at [1] already: square, called before" in raised(AnomalyError, y.backward)
+
+
+def test_a_nan_that_touches_no_gradient_is_no_error():
+    w = tg.tensor(np.ones((2, 2)), requires_grad=True)
+    with anomaly():
+        y = tg.matmul(tg.where(np.isnan(data()), 0.0, data()), w)
+        z = tg.where(np.isnan(data()), 0.0, w.sum() * data())
+        (y.sum() + z.sum().detach()).backward()
+        assert np.isnan((w.sum() * data()).numpy()).any()
+    assert np.isfinite(w.grad.numpy()).all()
+
+
+def series():
+    xs = np.zeros((6, 2, 3), np.float32)
+    xs[3, 0, 1] = NAN
+    return xs
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_nan_in_a_series(reverse):
+    cell, xs = tg.nn.GRUCell(3, 4, rng=0), series()
+    message = "xs is nan at [3, 0, 1]: it came in with the data, and has made the state of GRUCell nan in step 3"
+    with anomaly():
+        assert raised(AnomalyError, lambda: tg.scan(cell, xs, reverse=reverse)).startswith(f"{message}: replace it")
+        assert raised(AnomalyError, lambda: tg.no_grad(tg.scan)(cell, tg.tensor(xs))).startswith(message)
+        layers = tg.nn.LSTM(3, 4, 2, rng=0)
+        assert "the state of LSTMCell nan in step 3, in layer 0 forward: " in raised(AnomalyError, lambda: layers(xs))
+        computed = tg.tensor(xs, requires_grad=True) * 1
+        assert "[3, 0, 1]: it was there before the scan" in raised(AnomalyError, lambda: tg.scan(cell, computed))
+    with anomaly(nonfinite=False):
+        assert np.isnan(tg.scan(cell, xs, reverse=reverse)[0].numpy()[3, 0]).all()
+
+
+def test_a_nan_in_a_series_that_is_left_out_or_replaced():
+    cell, xs = tg.nn.GRUCell(3, 4, rng=0), series()
+
+    def filled(x, h):
+        y, h = cell.step(tg.where(np.isnan(x), np.float32(0), x), h)
+        return tg.concatenate([y, x], axis=-1), h  # what only the output has does not spread
+
+    with anomaly():
+        for run in (
+            lambda: tg.scan(cell, xs, lengths=[3, 6])[0],
+            lambda: tg.scan(cell, xs, mask=~np.isnan(xs).any(axis=-1))[0],
+            lambda: tg.scan(filled, xs, tg.tensor(np.zeros((2, 4), np.float32)))[0][..., :4],
+        ):
+            ys = run()
+            assert np.isfinite(ys.numpy()).all()
+            ys.sum().backward()
+    assert np.isfinite(cell.weight_ih.grad.numpy()).all()
+
+
 # Options, labels, modes
 
 

@@ -4,6 +4,7 @@ Every message names the operation or the argument, what was expected, and what c
 changed: no mode, no gradient, no entry is left on the tape.
 """
 
+import copy
 import gc
 import re
 
@@ -17,6 +18,21 @@ from tinygrad_rnn.tape import Node
 AxisError, LinAlgError = np.exceptions.AxisError, np.linalg.LinAlgError
 
 
+def walked(rule, create_graph=False, several=False):
+    """Walk back through an operation with that rule."""
+    x = tg.tensor(np.ones(3), requires_grad=True)
+
+    def twice(x):
+        return x * 2
+
+    def of_several(*arrays):
+        return sum(arrays)
+
+    of_several.__name__ = "twice"
+    y = tg.primitive(of_several).vjp(rule)(x, x) if several else tg.primitive(twice).vjp(rule)(x)
+    tg.gradients(y.sum(), x, create_graph=create_graph)
+
+
 def values():
     """What the calls of the table are about."""
     x = tg.tensor(np.arange(6.0).reshape(2, 3) + 0.5, requires_grad=True)
@@ -27,7 +43,8 @@ def values():
     with tg.no_grad():
         quiet = (v * v).sum()
     return {
-        "tg": tg, "np": np, "x": x, "v": v, "f": f, "s": tg.tensor(2.0, requires_grad=True), "c": tg.tensor([1.0, 2.0]),
+        "tg": tg, "np": np, "copy": copy, "walked": walked,
+        "x": x, "v": v, "f": f, "s": tg.tensor(2.0, requires_grad=True), "c": tg.tensor([1.0, 2.0]),
         "freed": freed, "quiet": quiet, "y": v * 2.0, "y32": f * 2, "loss": (v * v).sum(), "rows": tg.unstack(x),
     }  # fmt: skip
 
@@ -181,11 +198,18 @@ TABLE = [
      r"requires_grad: expected floating-point numbers, got int64; pass dtype=float"),
     ("tg.tensor([1j], requires_grad=True)", TypeError,
      r"requires_grad: expected real numbers, got complex128: take two tensors, the real and the imaginary part"),
+    ("setattr(tg.tensor([1]), 'requires_grad', True)", TypeError,
+     r"requires_grad: expected floating-point numbers, got int64; convert it first, astype(float)"),
+    ("tg.nn.Parameter(np.arange(3))", TypeError,
+     r"requires_grad: expected floating-point numbers, got int64; convert it first, astype(float)"),
     ("tg.tensor([True], requires_grad=True)", TypeError, r"requires_grad: expected floating-point numbers, got bool"),
     ("tg.tensor(v)", TypeError, r"data: this tensor requires a gradient, which a copy would lose"),
     ("tg.tensor([1.0], device='tpu')", ValueError, r"device: expected 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
     ("tg.tensor([1.0], device=0)", ValueError, r"device: expected 'cpu', 'cuda' or 'cuda:1', got 0"),
     ("x.to('gpu')", ValueError, r"device: expected 'cpu', 'cuda' or 'cuda:1', got 'gpu'"),
+    ("x.to(np.float64)", ValueError,
+     r"got <class 'numpy.float64'>: that is a dtype, and numbers are converted by astype(dtype)"),
+    ("tg.nn.Linear(1, 1, rng=0).to('float64')", ValueError, r"got 'float64': that is a dtype, .* by astype(dtype)"),
     ("x.to('cuda:x')", ValueError, r"device: expected .*got 'cuda:x'"),
     ("setattr(v, 'data', np.ones(2))", ValueError, r"data: expected float64 (3,) on cpu, got float64 (2,) on cpu"),
     ("setattr(y, 'data', np.ones(3))", RuntimeError, r"data: this tensor was computed; only a leaf"),
@@ -195,6 +219,7 @@ TABLE = [
     ("y.grad", RuntimeError, r"grad: this tensor was computed (by multiply), .*tg.gradients(loss, [this])"),
     ("v.__setitem__(0, 1.0)", TypeError, r"a tensor cannot be written into: .*x.at[index].set(value)"),
     ("np.asarray(v)", TypeError, r"does not become an array silently, .*say x.data"),
+    ("copy.copy(y)", RuntimeError, r"can be copied or pickled: detach() it first; to plot its values, use x.data"),
     ("np.sort(v)", TypeError,
      r"np.sort has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive"),
     ("np.add(v, v, out=np.ones(3))", TypeError, r"np.add: out= would write into an array"),
@@ -227,6 +252,16 @@ TABLE = [
      r"inputs[1]: expected a tensor that requires a gradient, got float64 (2,)"),
     ("tg.gradients(loss, np.ones(3))", (ValueError, TypeError), r"inputs.*: expected"),
     ("tg.gradients(loss, [v, 'v'])", ValueError, r"inputs[1]: expected a tensor that requires a gradient, got 'v'"),
+    # Rules that do not return arrays
+    ("walked(lambda g: None)", TypeError, r"twice: its rule for x returned None, and has to return an array (3,)"),
+    ("walked(lambda g: 2.0)", TypeError, r"twice: its rule for x returned 2.0, and has to return an array (3,)"),
+    ("walked(lambda g: (g,))", TypeError, r"its rule for x returned a tuple of 1: float64 (3,), and has to return"),
+    ("walked(lambda g: [1.0, 2.0])", TypeError, r"its rule for x returned a list of 2: 1.0, 2.0, and has to return"),
+    ("walked(lambda g: None, create_graph=True)", TypeError, r"twice: its rule for x returned None, and has to"),
+    ("walked(lambda g: (g, None), several=True)", TypeError,
+     r"twice: its rule for arrays[1] returned None, and has to return an array (3,)"),
+    ("walked(lambda g: g, several=True)", TypeError,
+     r"a joint rule has to return a list of gradients, one for each of 2 inputs, got float64 (3,)"),
     ("tg.tape(c)", ValueError, r"output: expected a tensor that was recorded, got float64 (2,)"),
     ("tg.tape(3)", ValueError, r"output: expected a tensor that was recorded, got 3"),
 ]  # fmt: skip

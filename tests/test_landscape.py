@@ -76,6 +76,13 @@ def test_on_the_cliff_the_one_is_thrown_and_the_other_is_not():
     assert held.losses[-1] < 0.5 < thrown.losses[-1]
 
 
+def test_descent_touches_no_other_gradient():
+    w = tg.tensor(2.0, requires_grad=True)
+    found = descent(lambda a, b: w * a * a + b, (5, -2), lr=0.1, steps=3)  # whole numbers are numbers
+    assert w.grad is None and found.points[1].tolist() == [3.0, -2.1]
+    assert found.norms[0] == pytest.approx(math.hypot(20, 1))
+
+
 def test_descent_ends_where_nothing_is_finite():
     found = descent(lambda x: x**4, (10.0,), lr=1.0, steps=100)
     assert found.ended == "not finite" and not np.isfinite(found.losses[-1])
@@ -271,7 +278,7 @@ MODEL = Net()
         (lambda: profile(lambda v: 3.0, GRID), "no tensor"),
         (lambda: profile(lambda v: tg.stack([tg.stack([v, v])]), GRID), r"f: expected it to return \(\) or"),
         (lambda: profile(lambda v: v.sum(), GRID, vectorized=True), r"f: expected it to return \(3,\) or"),
-        (lambda: descent(cliff, (5, -2), 0.1, 3), r"start: expected floating-point .*astype\(float\)"),
+        (lambda: descent(cliff, np.array([5, -2]), 0.1, 3), r"start: expected floating-point .*astype\(float\)"),
         (lambda: descent(cliff, (5.0, np.inf), 0.1, 3), "start: expected finite"),
         (lambda: descent(cliff, (5.0, 1.0), -1, 3), "lr: "),
         (lambda: descent(cliff, (5.0, 1.0), 0.1, 3.5), "steps: "),
@@ -284,6 +291,9 @@ MODEL = Net()
         (lambda: along(MODEL, loss, XS, ("out.weight", 0)), "first: expected the index of one entry"),
         (lambda: along(MODEL, loss, XS, "out.bias"), "first: expected "),
         (lambda: along(MODEL, loss, XS, {}), "first: expected "),
+        (lambda: along(MODEL, loss, XS, ("out.weight", (0, 0)), ("out.weight", (0, 0))), r"second: .*got the same"),
+        (lambda: along(MODEL, loss, XS, ("out.bias", 0), ("out.bias", (-1,))), r"second: .*\('out.bias', 0\), got the"),
+        (lambda: descent(lambda a: 1.0, (5.0,), 0.1, 3), "f: expected it to return a tensor.*got 1.0"),
         (lambda: along(MODEL, loss, XS, {"x": np.ones(1)}), "first: .*one of cell.weight_ih"),
         (lambda: along(MODEL, loss, XS, {"out.bias": np.ones(2)}), r"first\['out.bias'\]: expected float64 \(1,\)"),
         (lambda: along(MODEL, loss, XS, {"out.bias": np.ones(1, "f")}), r"first\['out.bias'\]: expected float64"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import codeop
 import importlib
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from examples.lectures import blocks
 from tinygrad_rnn import nn
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +26,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 FINE = """
 import matplotlib, matplotlib.pyplot as plt
 from beside import WIDTH
-plt.figure()
-plt.figure()
+for _ in range(2):
+    plt.figure()
+    plt.plot([1, 2])
 assert matplotlib.rcParams["lines.linewidth"] == matplotlib.rcParamsDefault["lines.linewidth"]
 matplotlib.rcParams["lines.linewidth"] = WIDTH
 """
@@ -108,6 +112,120 @@ def test_a_script_that_fails_is_named_and_the_others_run(main, folder, tmp_path,
 def test_a_script_that_exits_has_failed(main, folder, tmp_path, capsys):
     assert main(["left", "--out", str(tmp_path / "out")], folder) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "failed: left"
+
+
+BLOCKS = '''
+"""
+A title
+=======
+"""
+from __future__ import annotations
+import matplotlib.pyplot as plt
+import numpy as np
+
+# %%
+# Computed here,
+y = np.arange(3)
+def late(x: undefined): return x
+
+# %%
+# drawn there.
+figure, axes = plt.subplots(1, 2)
+for ax in axes:
+    ax.plot(y)
+'''
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Writes a script that goes on with the text given, and names it."""
+    pytest.importorskip("matplotlib")
+
+    def write(after: str) -> Path:
+        path = tmp_path / "plot_blocks.py"
+        path.write_text(BLOCKS.lstrip() + after, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_blocks_share_names_and_their_figures_are_taken(script):
+    import matplotlib.pyplot as plt
+
+    main, path = sys.modules["__main__"], sys.path.copy()
+    figures = blocks.run(script("""
+# %%
+assert not plt.get_fignums() and late(y) is y and __name__ == "__main__"
+def early(x: undefined_too): ...
+plt.figure()
+plt.text(0, 0, "words are something, too")
+plt.figure()
+plt.imshow([[1]])
+"""))  # fmt: skip
+    assert [len(figure.axes) for figure in figures] == [2, 1, 1] and not plt.get_fignums()
+    assert sys.modules["__main__"] is main and sys.path == path
+
+
+WOULD_BE_LOST = [
+    ("plt.subplots(2, 2)[1][0, 1].plot(y)", "line 14: nothing is drawn on axes 1, 3, 4 of its figure 2;"),
+    ("plt.figure()", "line 14: nothing is drawn on its figure 2;"),
+    ("# %%\naxes[0].plot(y)", "line 19: it draws into the figure of an earlier block"),
+    ("# %%\naxes[1].set_title('late')\n# %%\ny", "line 19: it draws into the figure of an earlier block"),
+    ("#%%\naxes[0].lines[0].set_color('C1')", "line 19: it draws into the figure of an earlier block"),
+]
+
+
+@pytest.mark.parametrize(("after", "error"), WOULD_BE_LOST)
+def test_what_no_reader_would_see_is_an_error(script, after, error):
+    with pytest.raises(RuntimeError, match=f"^plot_blocks.py, the block at {error}"):
+        blocks.run(script(after))
+
+
+def test_tracebacks_have_the_lines_of_the_file(script):
+    with pytest.raises(ZeroDivisionError) as caught:
+        blocks.run(script("\n# %%\n\n1 / 0"))
+    assert (caught.traceback[-1].lineno + 1, Path(caught.traceback[-1].path).name) == (22, "plot_blocks.py")
+
+
+@pytest.mark.parametrize("path", sorted(LECTURES.glob("plot_*.py")), ids=lambda path: path.stem)
+def test_blocks_are_those_of_the_gallery(path):
+    """Each statement is in the same block here and there (where the docstring is a block of its own)."""
+    parser = pytest.importorskip("sphinx_gallery.py_source_parser")
+    theirs = [[block.lineno - 1 + statement.lineno for statement in ast.parse(block.content).body]
+              for block in parser.split_code_and_text_blocks(path)[1] if block.type == "code"]  # fmt: skip
+    (_, first), *others = blocks.blocks(path)
+    ours = [[statement.lineno for statement in body] for body in (first.body[1:], *(code.body for _, code in others))]
+    assert [lines for lines in ours if lines] == theirs
+
+
+@pytest.mark.parametrize(("after", "error"), [("", None), *WOULD_BE_LOST])
+def test_the_book_fails_where_a_reader_would_see_nothing(script, tmp_path, monkeypatch, after, error):
+    """What the gallery calls after each block saves the figures, or names the script and the block."""
+    import matplotlib.pyplot as plt
+
+    scrapers = pytest.importorskip("sphinx_gallery.scrapers")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    monkeypatch.delitem(sys.modules, "book", raising=False)
+    book, path, names = importlib.import_module("book"), script(after), {}
+    monkeypatch.delitem(sys.modules, "book")
+    images = scrapers.ImagePathIterator(str(tmp_path / "image_{0}.png"))
+    about = {"src_file": str(path), "image_path_iterator": images, "execute_script": True}
+    options = {"image_srcset": [], "matplotlib_animations": (False,), "compress_images": (), "src_dir": str(tmp_path)}
+
+    compiled = codeop.Compile()
+
+    def build():
+        for line, code in blocks.blocks(path):
+            exec(compiled(code, str(path), "exec"), names)
+            book.figures(SimpleNamespace(lineno=line), about, options)
+
+    if error is None:
+        build()
+        assert [p.name for p in tmp_path.glob("*.png")] == ["image_1.png"]
+    else:
+        with pytest.raises(RuntimeError, match=f"^plot_blocks.py, the block at {error}"):
+            build()
+    assert not plt.get_fignums()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.analysis import (
+    Bifurcation,
     as_map,
     bifurcation,
     branches,
@@ -145,6 +146,12 @@ def test_where_two_meet_it_is_one_and_neutral():
         assert found.points[0] == pytest.approx(0.5, abs=1e-6)
 
 
+def test_near_to_a_fixed_point_is_none():
+    """x² + .25 + ε comes as close as ε to the diagonal, at .5; and where it touches, all starts lead to one point."""
+    for gap, found in (1e-12, 0), (0.0, 1):
+        assert len(fixed_points(lambda x: x * x + 0.25 + gap, np.linspace(0.3, 0.7, 9))) == found  # noqa: B023
+
+
 def test_none_is_no_error():
     found = fixed_points(lambda x: x * x + 0.3, interval=(-5, 5))
     assert len(found) == 0 and found.points.shape == (0,) and "none found" in repr(found)
@@ -243,6 +250,46 @@ def test_fixed_points_of_a_cell():
     np.testing.assert_allclose(sorted(abs(found.multipliers[0])), sorted(abs(expected)), rtol=1e-10)
 
 
+def test_a_cell_is_taken_for_the_map_that_it_is():
+    """By whatever takes a map of points; and one whose state is a number by what takes a map of numbers."""
+    cell = nn.RNNCell(3, 2, rng=0, dtype=np.float64)
+    cell.weight_hh.data = np.array([[2.0, 0.0], [0.0, 0.5]])
+    found, expected = fixed_points(cell, [[1, 0], [0, 0]]), fixed_points(as_map(cell), [[1.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(found.points, expected.points)
+    np.testing.assert_array_equal(iterate(cell, [0.1, 0.2], 3), iterate(as_map(cell), [0.1, 0.2], 3))
+    assert len(phase_portrait(cell, (-1.5, 1.5), (-1.5, 1.5), 9).fixed)
+    unit = nn.RNNCell(1, 1, bias=False, rng=0, dtype=np.float64)
+    unit.weight_hh.data = np.array([[2.0]])
+    number = lambda x: tg.tanh(2 * x)  # noqa: E731
+    np.testing.assert_allclose(
+        fixed_points(unit, interval=(-2, 2)).points, fixed_points(number, interval=(-2, 2)).points
+    )
+    np.testing.assert_allclose(phase_line(unit, (-2, 2)).moves, phase_line(number, (-2, 2)).moves, atol=1e-15)
+    np.testing.assert_allclose(cobweb(unit, 0.1, 5).orbit, cobweb(number, 0.1, 5).orbit)
+
+
+def test_what_a_cell_draws_is_not_used_up():
+    cell = nn.Zoneout(nn.GRUCell(1, 2, rng=0), 0.5, rng=3)
+    before = cell.rng.bit_generator.state
+    with pytest.raises(ValueError, match=r"Zoneout: it draws random numbers.*\.eval\(\)"):
+        as_map(cell)
+    assert cell.rng.bit_generator.state == before and as_map(cell.eval()).size == 2
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.cells = {"a": nn.GRUCell(1, 2, rng=0)}
+
+    def forward(self, xs):
+        raise ValueError("xs: expected (time, batch, features)")
+
+
+def test_a_network_is_no_map():
+    with pytest.raises(ValueError, match="time, batch") as caught:
+        fixed_points(Net(), [[0.0, 0.0]])
+    assert "its cell is model.cells['a']" in caught.value.__notes__[0]
+
+
 def test_what_is_no_map_of_a_state():
     with pytest.raises(TypeError, match=r"cell: expected a Cell, got .*a function is a map as it is"):
         as_map(np.tanh)
@@ -280,6 +327,12 @@ def test_periods_double():
     assert found.periods().tolist() == [[1, 1, 2, 4, 8, 3, 0]]
     with_escape = bifurcation(logistic_of, np.array([3.0, 5.0]), 0.3)
     assert "unbounded at 1" in repr(with_escape) and not np.isfinite(with_escape.values[-1, 0, 1])
+
+
+def test_what_was_seen_once_is_no_cycle():
+    values = np.array([0.0, 1, 2, 3, 4, 0]).reshape(6, 1, 1)
+    assert Bifurcation(np.ones(1), values).periods().item() == 0
+    assert Bifurcation(np.ones(1), np.array([0.0, 1, 2, 0, 1, 2]).reshape(6, 1, 1)).periods().item() == 3
 
 
 def test_states_that_are_vectors():
@@ -333,6 +386,40 @@ def test_a_pitchfork_has_a_trunk_and_a_fork():
     )
 
 
+def test_a_narrow_bend_is_taken_in_smaller_steps():
+    """A circle that is as small as two steps: none turns by more than acos .9."""
+    (ring,) = branches(lambda x, p: x + 0.01**2 - p * p - x * x, (-1.003, 1), np.array([-1.0, 0.0, 1.0])).curves
+    np.testing.assert_allclose(np.hypot(ring.points, ring.parameters), 0.01, rtol=1e-9)
+    turns = np.diff(np.unwrap(np.arctan2(ring.points, ring.parameters)))
+    assert abs(turns[:-1]).max() < math.acos(0.9) and abs(turns.sum()) == pytest.approx(2 * np.pi)
+
+
+def test_branches_that_are_close_are_two():
+    """x = p ± .004: two lines, 1/250 of the interval apart."""
+    found = branches(lambda x, p: x - 20 * ((x - p) ** 2 - 0.004**2), (-1, 1), np.linspace(-0.5, 0.5, 5))
+    low, high = sorted(found.curves, key=lambda c: c.points[0] - c.parameters[0])
+    for curve, gap, slope in (low, -0.004, 1.16), (high, 0.004, 0.84):
+        np.testing.assert_allclose(curve.points, curve.parameters + gap, atol=1e-12)
+        np.testing.assert_allclose(curve.multipliers, slope, atol=1e-9)
+    assert len(found.folds) == 0
+
+
+def test_a_fork_that_is_just_missed():
+    """x' = tanh(w x) + ε: one branch turns off sharply and stays stable, the other has a fold; no step leads across."""
+    found = branches(lambda x, w: tg.tanh(w * x) + 1e-4, (-1.2, 1.2), np.linspace(0.2, 2.5, 24))
+    upper, lower = sorted(found.curves, key=lambda c: -c.points.max())
+    assert upper.stable.all() and upper.points.min() > 0 and upper.parameters[-1] == pytest.approx(2.5)
+    assert len(found.folds) == 1 and lower.points.max() < 0 and not lower.stable.all() and lower.stable.any()
+    ways = np.diff(np.stack([upper.points / 2.4, upper.parameters / 2.3]), axis=1)
+    assert np.median(np.linalg.norm(ways, axis=0)) == pytest.approx(1 / 200, rel=0.01)  # as long again after the turn
+
+
+def test_a_jump_over_zero_is_no_branch():
+    """x' has another sign than x on both sides of a pole, and no fixed point between."""
+    found = branches(lambda x, p: x + 1 / (x - 0.503 - 0 * p), (-1, 2), np.linspace(0, 1, 3))
+    assert found.curves == ()
+
+
 def test_a_branch_that_closes():
     """x² + p² = 0.3: a circle, of which the half with x > 0 is stable."""
     found = branches(lambda x, p: x + 0.3 - p * p - x * x, (-2, 2), np.linspace(-1, 1, 6))
@@ -356,7 +443,7 @@ def test_branches_of_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: iterate(logistic(2), 1, 3), "x0: expected floating-point numbers, got 1: write 1.0"),
+        (lambda: iterate(logistic(2), np.int64(1), 3), r"x0: expected floating-point numbers, .*astype\(float\)"),
         (lambda: iterate(logistic(2), np.nan, 3), "x0: expected finite numbers"),
         (lambda: iterate(logistic(2), 0.1, -1), "n: expected a whole number"),
         (lambda: iterate(3, 0.1, 1), "f: expected a function"),
@@ -367,7 +454,7 @@ def test_branches_of_nothing():
         (lambda: fixed_points(logistic(2), interval=(1, 0)), r"interval: .*a < b, got \(1, 0\)"),
         (lambda: fixed_points(logistic(2), interval=(0, np.nan)), "interval: expected two finite"),
         (lambda: fixed_points(logistic(2), interval=3), "interval: expected two numbers"),
-        (lambda: fixed_points(logistic(2), [1, 2]), r"starts: expected floating-point .*astype\(float\)"),
+        (lambda: fixed_points(logistic(2), np.array([1, 2])), r"starts: expected floating-point .*astype\(float\)"),
         (lambda: fixed_points(logistic(2), 0.5), r"starts: expected .*\(n,\), or \(n, d\)"),
         (lambda: fixed_points(logistic(2), [0.5], period=0), "period: expected a whole number"),
         (lambda: fixed_points(logistic(2), [0.5]).where("attractor"), "kind: expected one of 'sink'"),
@@ -375,12 +462,16 @@ def test_branches_of_nothing():
         (lambda: fixed_points(lambda x: x[:1], np.ones((1, 2))), r"f: expected it to map float64 \(2,\)"),
         (lambda: cobweb(logistic(2), np.ones(2), 3), "x0: expected floating-point numbers, one of them"),
         (lambda: cobweb(logistic(2), 0.1, 3, (1, 1)), "interval: "),
+        (lambda: phase_line(nn.GRUCell(1, 2, rng=0), (0, 1)), "f: expected a map of numbers; a state of GRUCell has 2"),
+        (lambda: fixed_points(nn.GRU(1, 2, rng=0), [[0.0, 0.0]]), r"GRU runs whole .* cell is model.layers\[0\]"),
+        (lambda: as_map(nn.GRU(1, 2, rng=0)), r"cell: expected a Cell, got GRU; its cell is model.layers\[0\]"),
+        (lambda: bifurcation(logistic_of, np.ones(1), 0.1, 5, 5).plot(component=5), "component: .*below 1.*got 5"),
         (lambda: phase_portrait(henon, (0, 1), (1, 0)), "ylim: "),
         (lambda: phase_portrait(henon, (0, 1), (0, 1), 1), "resolution: "),
         (lambda: bifurcation(logistic_of, np.ones((2, 2)), 0.1), "parameters: expected at least 1 number"),
         (lambda: bifurcation(logistic_of, np.array([1.0, np.nan]), 0.1), "parameters: expected finite"),
         (lambda: bifurcation(logistic_of, np.array([2.0, 1.0]), 0.1), "parameters: .*larger than the one before"),
-        (lambda: bifurcation(logistic_of, np.array([1.0, 2.0]), 1), "x0: expected floating-point"),
+        (lambda: bifurcation(logistic_of, np.array([1.0, 2.0]), np.array([1])), "x0: expected floating-point"),
         (lambda: bifurcation(logistic_of, np.array([1.0]), 0.1, keep=0), "keep: "),
         (lambda: bifurcation(lambda x, r: x * r.sum(), np.array([1.0, 2.0]), 0.1), "f: expected it to be elementwise"),
         (lambda: bifurcation(lambda x, r: r, np.array([1.0, 2.0]), [0.1, 0.2]), "f: expected it to map"),

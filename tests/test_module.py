@@ -280,6 +280,82 @@ def test_to_moves_values_and_gradients(xp):
     assert module.weight.device.startswith(device)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, "float64", float, np.dtype(np.float64)])
+def test_astype_converts_parameters_gradients_and_constants(dtype):
+    module, x = Everything(np.random.default_rng(0)), np.ones((4, 2), np.float32)
+    module.count = tg.tensor([1, 2])
+    module(x).sum().backward()
+    before, grad, parameters = module.state_dict(), module.single.weight.grad.numpy(), [*module.parameters()]
+    assert module.astype(dtype) is module
+    assert [*module.parameters()] == parameters and module.tied.weight is module.single.weight
+    after = module.state_dict()
+    assert {name: a.dtype for name, a in after.items() if a.dtype != np.float64} == {"count": np.int64}
+    for name, array in after.items():
+        np.testing.assert_array_equal(array, before[name])
+    assert module.single.weight.grad.dtype == np.float64
+    module(x.astype(float)).sum().backward()
+    np.testing.assert_allclose(module.single.weight.grad.numpy(), 2 * grad, rtol=1e-6)
+    module.single.weight.requires_grad = False
+    module.astype(np.float32)
+    assert (module.single.weight.dtype, module.single.weight.requires_grad) == (np.float32, False)
+
+
+@pytest.mark.parametrize("make", [
+    lambda dtype: nn.LSTMCell(2, 3, rng=0, dtype=dtype),
+    lambda dtype: nn.LearnedState(nn.GRUCell(2, 3, rng=0, dtype=dtype)),
+    lambda dtype: nn.Reservoir(2, 30, density=0.1, sparse=True, rng=0, dtype=dtype),
+])  # fmt: skip
+def test_a_converted_cell_runs_as_one_that_was_made_so(make):
+    """On the tape and compiled; a program that was made for the other dtype is not taken for it."""
+    if make(float).__class__ is nn.Reservoir:
+        pytest.importorskip("scipy")
+    xs = np.random.default_rng(0).standard_normal((40, 2, 2))
+    cell, like = make(np.float32), make(np.float64)
+    tg.scan(cell, xs.astype(np.float32))
+    cell.astype(np.float64)
+    like.load_state_dict(cell.state_dict())
+    for mode in (False, "auto"):
+        ys, expected = [tg.scan(c, xs, compiled=mode)[0] for c in (cell, like)]
+        np.testing.assert_array_equal(ys.data, expected.data)
+        for y in [ys, expected] if ys.requires_grad else []:  # a reservoir is not trained
+            (y * y).sum().backward()
+    for p, q in zip(cell.parameters(), like.parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad.data, q.grad.data)
+
+
+@pytest.mark.parametrize("dtype", [int, "bogus", None, bool, complex, "cpu"])
+def test_astype_wants_a_floating_point_dtype(module, dtype):
+    with pytest.raises(TypeError, match=r"^dtype: expected a floating-point dtype, such as np.float64, got "):
+        module.astype(dtype)
+
+
+def test_astype_loses_no_number_and_changes_all_or_nothing():
+    module = nn.Sequential(nn.Linear(1, 1, rng=0, dtype=float), nn.Linear(1, 1, rng=0, dtype=float))
+    module[1].bias.data = np.array([-1e300])
+    with pytest.raises(ValueError, match=r"^1.bias: 1e\+300 is too large for float32$"):
+        module.astype(np.float32)
+    module[1].bias.data = np.array([np.inf])
+    with (
+        module.replaced({"0.weight": tg.tensor([[1.0]], requires_grad=True) * 2}),
+        pytest.raises(RuntimeError, match=r"^0.weight: it was computed, .* outside of replaced"),
+    ):
+        module.astype(np.float32)
+    assert {p.dtype for p in module.parameters()} == {np.dtype(float)}
+    assert module.astype(np.float32)[1].bias.item() == np.inf
+
+
+def test_errors_of_dtype_point_to_astype():
+    cell, xs = nn.GRUCell(2, 3, rng=0), np.ones((4, 1, 2))
+    ways = r": convert it, astype\('float32'\), or the weights, module.astype\('float64'\)$"
+    with pytest.raises(TypeError, match=ways):
+        tg.scan(cell, xs)
+    with pytest.raises(TypeError, match=ways):
+        tg.scan(nn.Reservoir(2, 3, rng=0, dtype=np.float32), xs)
+    with pytest.raises(TypeError, match=r"convert it, astype\('float32'\)$"):
+        tg.scan(cell, xs.astype(int))
+    assert tg.scan(cell.astype("float64"), xs)[0].dtype == np.float64
+
+
 def test_linear_is_torchs():
     torch = pytest.importorskip("torch")
     theirs, ours = torch.nn.Linear(5, 3), nn.Linear(5, 3, rng=0)

@@ -13,6 +13,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.bptt import checkpointed
 from tinygrad_rnn.nn import lstm as family
 from tinygrad_rnn.nn import timescales, wrappers
+from tinygrad_rnn.tensor import bare
 
 T, B, I, H = 6, 4, 2, 3  # noqa: E741
 LENGTHS = [4, 0, 6, 1]
@@ -578,9 +579,11 @@ WRONG = {
     "no output": (lambda: tg.scan(lambda x, h: (None, h), X, X[0]), TypeError,
                   "^<lambda>: its output: expected a tensor or an array, got None$"),
     "several outputs": (lambda: tg.scan(lambda x, h: ({"y": x}, h), X, X[0]), TypeError,
-                        "^<lambda>: its output: expected a tensor or an array, got dict {'y': "),
+                        r"^<lambda>: its output: expected a tensor or an array, got a dict of 1: 'y': float32 \(4"),
     "no pair": (lambda: tg.scan(lambda x, h: h, X, X[0], lengths=LENGTHS), TypeError,
                 r"expected it to return a tuple \(y, state\)"),
+    "three": (lambda: tg.scan(lambda x, h: (x, h, h), X, X[0]), TypeError,
+              r"got a tuple of 3: float32 \(4, 2\), .*, float32 \(4, 2\): put the state's tensors into one tuple"),
 }  # fmt: skip
 
 
@@ -589,6 +592,46 @@ def test_mistakes_are_named(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value)), str(caught.value)
+
+
+class Late(nn.Cell):
+    """Fails at the step that has that number in its input."""
+
+    input_size, state_size = 1, 1
+
+    def step(self, x, h):
+        return (x @ np.ones((3, 3)) if bare(x).any() else x), h
+
+
+LATE = np.zeros((5, 1, 1))
+LATE[3] = 1
+
+
+@pytest.mark.parametrize(("run", "places"), [
+    (lambda: tg.scan(Late(), LATE), ["in step 3 of Late"]),
+    (lambda: tg.scan(Late(), LATE, reverse=True), ["in step 3 of Late"]),
+    (lambda: tg.scan(Late(), LATE[3:]), ["in step 0 of Late"]),
+    (lambda: tg.scan(Late(), LATE, mask=LATE[..., 0] > 0), ["in step 3 of Late"]),
+    (lambda: tg.scan(Late(), np.repeat(LATE, 12, axis=0)), ["in step 36 of Late"]),  # which would be compiled
+    (lambda: tg.scan(lambda x, h: tg.scan(Late(), LATE), LATE, 0), ["in step 3 of Late", "in step 0 of <lambda>"]),
+    (lambda: checkpointed(Late(), LATE, every=2), ["in step 0 of Late", "in the segment that begins with step 3"]),
+    (lambda: nn.Recurrent([Late(), Late()])(LATE),
+     ["in step 3 of Late", "in layer 0, forward, of Recurrent, of which x is (time, batch, features)"]),
+])  # fmt: skip
+def test_an_error_within_a_step_says_in_which(run, places):
+    with pytest.raises(ValueError, match=r"^matmul") as caught:
+        run()
+    assert caught.value.__notes__ == places
+
+
+@pytest.mark.parametrize("error", [KeyError, ZeroDivisionError, KeyboardInterrupt])
+def test_whatever_the_error(error):
+    def step(x, h):
+        raise error("what")
+
+    with pytest.raises(error) as caught:
+        tg.scan(step, X, X[0])
+    assert getattr(caught.value, "__notes__", []) == (["in step 0 of step"] if issubclass(error, Exception) else [])
 
 
 def test_lengths_are_looked_at_before_anything_is_computed():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import csv
 import itertools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.train import CheckpointError, History, evaluate, fit
+from tinygrad_rnn.train.settings import contents, differences
 
 
 class Net(nn.Module):
@@ -46,6 +49,22 @@ def loss_by_windows(model, batch, state):
     x, y = batch
     ys, state = model(x, state)
     return nn.mse(ys, y), state
+
+
+class Bidirectional(nn.Module):
+    """It does not say what is carried from window to window."""
+
+    def __init__(self):
+        self.layers, self.readout = nn.LSTM(2, 3, bidirectional=True, rng=0), nn.Linear(6, 1, rng=1)
+
+    def forward(self, x, state=None, **options):
+        ys, *states = self.layers(x, state, **options)
+        return self.readout(ys), *states
+
+
+class Carrying(Bidirectional):
+    def carried(self, *state):
+        return self.layers.carried(*state)
 
 
 def sequences(time=6, samples=10, seed=1):
@@ -305,6 +324,59 @@ def test_windows_are_those_of_truncated_backpropagation():
             history = fit(cell, loss, (x, y), optimizer=optimizer, epochs=2, window=4, progress=False)
         found.append(bits(cell.state_dict()))
     assert found[0] == found[1] and history.column("step") == [3, 6]
+
+
+BIDIRECTIONAL = {
+    "a network": lambda: nn.LSTM(2, 1, bidirectional=True, rng=0),
+    "layers": lambda: nn.Recurrent([nn.GRUCell(2, 1, rng=0)], bidirectional=[nn.GRUCell(2, 1, rng=1)]),
+    "first states that are learned": lambda: nn.GRU(2, 1, 2, bidirectional=True, learned_state=True, rng=0),
+    "one's own": Carrying,
+}
+
+
+@pytest.mark.parametrize("make", BIDIRECTIONAL.values(), ids=BIDIRECTIONAL)
+def test_a_backward_direction_begins_anew_in_each_window(make, tmp_path):
+    """As those of truncated do; also if it is stopped between two windows, and resumed."""
+    x, y = sequences(12, 3)
+
+    def parts():
+        model = make()
+        return model, optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+
+    def loss(model, batch, state):
+        ys, state = model(batch[0], state)
+        return nn.mse(ys.sum(axis=-1, keepdims=True), batch[1]), state
+
+    def run(epochs=3, **options):
+        model, optimizer = parts()
+        history = fit(model, loss, (x, y), optimizer=optimizer, epochs=epochs, window=4, progress=False, **options)
+        return bits(model.state_dict()), history
+
+    model, optimizer = parts()
+    losses = []
+    for _ in range(3):
+        for _, value, _ in tg.bptt.truncated(
+            model, x, lambda ys, steps: nn.mse(ys.sum(axis=-1, keepdims=True), y[steps]), k1=4
+        ):
+            losses.append(value.item())
+            optimizer.step()
+            optimizer.zero_grad()
+    weights, history = run()
+    assert weights == bits(model.state_dict())
+    np.testing.assert_allclose(history.column("loss"), np.reshape(losses, (3, 3)).mean(axis=1), rtol=1e-12)
+    for steps in (1, 5):
+        run(steps=steps, checkpoint=tmp_path, resume=True)
+    assert run(checkpoint=tmp_path, resume=True)[0] == weights
+
+
+def test_a_module_that_does_not_say_what_is_carried():
+    model = Bidirectional()
+    options = dict(optimizer=optim.SGD(model.parameters(), lr=0.1), epochs=1, progress=False)
+    with pytest.raises(
+        TypeError, match=r"^Bidirectional: it has a backward direction, which begins anew in each window"
+    ):
+        fit(model, lambda *_: die(), sequences(), window=2, **options)
+    fit(model, loss_of, sequences(), **options)
 
 
 def test_lengths_are_cut_with_the_windows():
@@ -699,10 +771,13 @@ class Resumable:
         self.optimizer = optim.Adam(self.model.parameters())
         self.schedule = optim.StepLR(self.optimizer, 3)
 
-    def fit(self, loss=loss_by_windows):
-        options = dict(batch_axis=1, batch_size=2, window=4, validation=[sequences()], restore_best=True, keep=1, rng=0)
-        return fit(self.model, loss, sequences(10, 4), optimizer=self.optimizer, schedule=self.schedule, epochs=2,
-                   checkpoint=self.folder, resume=True, progress=False, **options)  # fmt: skip
+    def fit(self, loss=loss_by_windows, **others):
+        options = dict(
+            model=self.model, loss=loss, data=sequences(10, 4), optimizer=self.optimizer, schedule=self.schedule,
+            batch_axis=1, batch_size=2, window=4, validation=[sequences()], restore_best=True, keep=1, rng=0, epochs=2,
+            checkpoint=self.folder, resume=True, progress=False,
+        )  # fmt: skip
+        return fit(**options | others)
 
     def now(self):
         draws = [rng.bit_generator.state for rng in nn.recurrent.drawn_from(self.model)]
@@ -853,7 +928,8 @@ def copied(tree):
         {"begin": -4}, {"step": []}, {"bad": -1}, {"seed": 3}, {"seed": [-1]}, {"seed": ["a"]}, {"seed": [1, 2]},
         {"sums": {}}, {"sums": {"loss": "a"}}, {"records": {}}, {"records": [1]}, {"records": [{"loss": "a"}]},
         {"best": "a"}, {"best": 1}, {"generators": []}, {"generators": [{}] * 4}, {"generators": 7}, {"settings": {}},
-        {"settings": 1}, {"form": 1}, {"form": "leaf"}, {"form": {"exec": ["leaf"]}}, {"form": {"tuple": 3}},
+        {"settings": 1}, {"settings": {"window": 4}},
+        {"form": 1}, {"form": "leaf"}, {"form": {"exec": ["leaf"]}}, {"form": {"tuple": 3}},
         {"more": 1},
     ],
 )  # fmt: skip
@@ -883,24 +959,200 @@ def test_numbers_and_lists_without_end_are_refused(resumable):
     assert resumable.is_refused()
 
 
+def differing(error):
+    """The settings that an error says differ, line by line."""
+    first, *lines, last = str(error.value).splitlines()
+    assert first.endswith(".npz: it does not fit this run: it was made with other settings:")
+    assert last.startswith("Pass what the run began with. To change it on purpose, begin another run from there")
+    return [line[2:] for line in lines]
+
+
+LONGER = tuple(np.concatenate([part, part[:1]]) for part in sequences(10, 4))
+
+
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "lines"),
     [
-        ({"batch_size": 3}, r"made with other settings: \{'batch_size': 2\}, and these are .*'batch_size': 3"),
-        ({"window": 5}, "made with other settings: {'window': 4}"),
-        ({"rng": 1}, "rng: the order of its data has another seed"),
-        ({"data": sequences(10, 5)}, "made with other settings: {'samples': 4}"),
-        ({"schedule": None}, r"it has \['schedule'\], too"),
-        ({"generators": [np.random.default_rng(0)]}, "expected the states of . random generators, got"),
+        ({"batch_size": 3}, ["batch_size: 2 in the checkpoint, 3 given"]),
+        ({"batch_axis": 0}, [r"batch_axis: \[1, 1\] in the checkpoint, \[0, 0\] given"]),
+        ({"shuffle": False}, ["shuffle: True in the checkpoint, False given"]),
+        ({"steps_per_epoch": 1}, ["steps_per_epoch: None in the checkpoint, 1 given"]),
+        ({"window": 5}, ["window: 4 in the checkpoint, 5 given"]),
+        ({"clip": 1.0}, ["clip: None in the checkpoint, 1.0 given"]),
+        ({"on_nonfinite": "skip"}, ["on_nonfinite: raise in the checkpoint, skip given"]),
+        ({"schedule_each": "step"}, ["schedule_each: epoch in the checkpoint, step given"]),
+        ({"monitor": "loss"}, ["monitor: val_loss in the checkpoint, loss given"]),
+        ({"mode": "max"}, ["mode: min in the checkpoint, max given"]),
+        ({"restore_best": False}, ["restore_best: True in the checkpoint, False given"]),
+        ({"metrics": {"size": lambda *_: 1}}, [r"metrics: \[\] in the checkpoint, \['size'\] given"]),
+        ({"validation": None}, ["validation: the checkpoint has one, a list of 1, and this run has none",
+                                "monitor: val_loss in the checkpoint, loss given"]),
+        ({"validation": [sequences(seed=3)]}, [r"validation.batches: checksum \w{8} in .*, checksum \w{8} given"]),
+        ({"validation": [sequences()] * 2}, ["validation: a list of 1 in the checkpoint, a list of 2 given"]),
+        ({"data": sequences(10, 4, seed=2)}, [
+            rf"data.arrays\[{i}\]: float32 \(10, 4, {n}\), checksum (\w{{8}}) in the checkpoint, "
+            rf"float32 \(10, 4, {n}\), checksum (?!\1)\w{{8}} given" for i, n in enumerate((2, 1))]),
+        ({"data": (sequences(10, 4)[0], sequences(10, 4)[1].astype("f8"))}, [
+            r"data.arrays\[1\]: float32 \(10, 4, 1\), checksum \w+ in .*, float64 \(10, 4, 1\), checksum \w+ given"]),
+        ({"data": LONGER}, [rf"data.arrays\[{i}\]: .* \(10, 4, .* \(11, 4, .* given" for i in range(2)]),
+        ({"data": (*sequences(10, 4), None)}, ["data: a tuple of 2 in the checkpoint, a tuple of 3 given",
+                                               r"batch_axis: \[1, 1\] in the checkpoint, \[1, 1, 0\] given"]),
+        ({"schedule": None}, ["schedule: the checkpoint has one, StepLR, and this run has none"]),
+        ({"rng": 1}, ["rng: another seed in the checkpoint: pass the same; or None, .*"]),
+        ({"clip": 2, "window": 2, "rng": 3}, ["window: 4 .*", "clip: None .*", "rng: .*"]),
     ],
 )  # fmt: skip
-def test_a_run_is_not_resumed_as_another_one(resumable, settings, message):
-    options = dict(batch_axis=1, batch_size=2, window=4, schedule=resumable.schedule, rng=0, data=sequences(10, 4))
-    data = (options := options | settings).pop("data")
-    with pytest.raises(CheckpointError, match=message):
-        fit(resumable.model, loss_by_windows, data, optimizer=resumable.optimizer, epochs=2, resume=True,
-            checkpoint=resumable.folder, progress=False, **options)  # fmt: skip
+def test_a_run_is_not_resumed_as_another_one(resumable, settings, lines):
+    with pytest.raises(CheckpointError) as caught:
+        resumable.fit(stopping(loss_by_windows, 0, die), **settings)
+    for found, expected in itertools.zip_longest(differing(caught), lines, fillvalue=""):
+        assert re.fullmatch(expected, found)
     assert resumable.now() == resumable.before
+
+
+def test_another_model_optimizer_or_schedule_is_not_that_of_the_run(resumable):
+    def lines(model=None, make=optim.Adam, schedule=lambda optimizer: optim.StepLR(optimizer, 3), **settings):
+        model = model or Net()
+        optimizer = make(model.parameters(), **settings)
+        before = bits([model.state_dict(), optimizer.state_dict()])
+        with pytest.raises(CheckpointError) as caught:
+            resumable.fit(model=model, optimizer=optimizer, schedule=schedule(optimizer))
+        assert bits([model.state_dict(), optimizer.state_dict()])[0] == before[0]
+        return differing(caught)
+
+    assert lines(lr=0.5) == ["optimizer.lr: 0.001 in the checkpoint, 0.5 given"]
+    assert lines(betas=(0.8, 0.999)) == ["optimizer.betas: [0.9, 0.999] in the checkpoint, [0.8, 0.999] given"]
+    assert lines(weight_decay=0.1) == ["optimizer.weight_decay: 0.0 in the checkpoint, 0.1 given"]
+    assert lines(make=optim.AdamW) == ["optimizer: Adam in the checkpoint, AdamW given"]  # with the same moments
+    apart = lambda ps: optim.Adam([{"params": [p]} for p in ps])  # noqa: E731
+    (line,) = lines(make=apart)
+    assert re.fullmatch(r"optimizer: Adam in the checkpoint, Adam with \d+ groups given", line)
+    step = "schedule: StepLR in the checkpoint, {} given"
+    assert lines(schedule=optim.ReduceLROnPlateau) == [step.format("ReduceLROnPlateau")]
+    assert lines(schedule=lambda o: optim.StepLR(o, 4)) == ["schedule.step_size: 3 in the checkpoint, 4 given"]
+    model = Net()
+    model.layers.dropout.p = 0.5
+    assert lines(model) == ["model.layers.dropout: Dropout(0.3) in the checkpoint, Dropout(0.5) given"]
+    with pytest.raises(CheckpointError, match=r"expected the states of \d random generators, got"):
+        resumable.fit(generators=[np.random.default_rng(0)])
+
+
+def test_settings_may_be_numbers_of_numpys(tmp_path):
+    def run(epochs, **options):
+        model, optimizer = linear(lr=np.float32(0.1))
+        options |= dict(clip=np.float64(1), window=np.int64(3), epochs=np.int64(epochs), every=np.int64(1))
+        loss = lambda model, batch, state: (simple(model, batch), None)  # noqa: E731
+        fit(model, loss, lines(), optimizer=optimizer, progress=False, checkpoint=tmp_path / "run", **options)
+        return bits(model.state_dict())
+
+    run(1, log=tmp_path / "log.jsonl")
+    found = run(3, resume=True, log=tmp_path / "log.jsonl")
+    (tmp_path / "run").rename(tmp_path / "before")
+    assert run(3) == found
+
+
+def test_a_schedule_where_there_was_none(tmp_path):
+    fitted(checkpoint=tmp_path)
+    model, optimizer = linear()
+    with pytest.raises(CheckpointError) as caught:
+        fit(model, simple, lines(), optimizer=optimizer, schedule=optim.ExponentialLR(optimizer, 0.9), epochs=9,
+            progress=False, checkpoint=tmp_path, resume=True)  # fmt: skip
+    assert differing(caught) == ["schedule: this run has one, ExponentialLR, and the checkpoint has none"]
+
+
+def test_schedules_are_compared_by_how_they_were_made(tmp_path):
+    def run(rate, milestone, epochs, **options):
+        model = nn.Linear(2, 1, rng=0)
+        groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": rate}]
+        optimizer = optim.SGD(groups, lr=0.1)
+        parts = [optim.LinearLR(optimizer, 0.5, total_iters=2), optim.ExponentialLR(optimizer, 0.5)]
+        schedule = optim.SequentialLR(optimizer, parts, [milestone])
+        fit(model, simple, lines(), optimizer=optimizer, schedule=schedule, epochs=epochs, progress=False, **options)
+        return bits([model.state_dict(), optimizer.state_dict(), schedule.state_dict()])
+
+    folder = dict(checkpoint=tmp_path, resume=True)
+    run(0.01, 2, 3, **folder)
+    with pytest.raises(CheckpointError) as caught:
+        run(0.02, 3, 6, **folder)
+    assert differing(caught) == ["optimizer.param_groups[1].lr: 0.01 in the checkpoint, 0.02 given",
+                                 "schedule.milestones: [2] in the checkpoint, [3] given"]  # fmt: skip
+    assert run(0.01, 2, 6, **folder) == run(0.01, 2, 6)
+
+
+def test_where_it_goes_on_in_the_same_process_its_rate_may_be_that_of_now(tmp_path):
+    """The parts of a run that was interrupted are handed to fit() as they are; then another process makes them anew."""
+
+    def made():
+        model, optimizer = linear(lr=1e-9)  # so that nothing gets better by more than the threshold
+        schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+        return dict(model=model, optimizer=optimizer, schedule=schedule)
+
+    def run(parts, epochs, **options):
+        fit(loss=simple, data=lines(), epochs=epochs, progress=False, **parts, **options)
+        return bits([part.state_dict() for part in parts.values()])
+
+    parts, folder = made(), dict(checkpoint=tmp_path, resume=True)
+    parts["schedule"].eps = 0.0
+    whole = made()
+    whole["schedule"].eps = 0.0
+    run(parts, 3, **folder)
+    assert parts["optimizer"].lr == 0.25e-9
+    run(parts, 5, **folder)
+    again = made()
+    again["schedule"].eps = 0.0
+    assert again["optimizer"].lr == 1e-9
+    assert run(again, 7, **folder) == run(whole, 7)
+    again["optimizer"].lr = 0.3e-9
+    with pytest.raises(CheckpointError) as caught:
+        run(again, 9, **folder)
+    assert differing(caught) == ["optimizer.lr: 1e-09 in the checkpoint, 3e-10 given"]
+
+
+def test_when_it_ends_and_what_is_seen_of_it_may_change(tmp_path):
+    """As if it had been so from the beginning: patience, too, counts the epochs that there were before."""
+    values = [3.0, 2.0, 2.5, 2.5, 2.5, 1.0, 5.0, 5.0, 5.0, 5.0]
+
+    def run(**options):
+        counts = iter(values[len(done) :])
+        score = lambda model, batch: [done.append(0), next(counts)][1]  # noqa: E731
+        model, history = fitted(validation=[lines()], metrics={"x": score}, monitor="val_x", rng=0, batch_size=5,
+                                restore_best=True, **options)  # fmt: skip
+        return bits(model.state_dict()), [{**record, "seconds": 0} for record in history], history.ended
+
+    done = []
+    expected = run(epochs=20, patience=4)
+    assert len(done) == 10 and expected[2] == "patience"
+    done, folder, seen = [], dict(checkpoint=tmp_path / "run", resume=True), []
+    assert run(epochs=4, **folder)[2] == "epochs" and len(done) == 4
+    assert run(epochs=20, patience=2, **folder)[2] == "patience" and len(done) == 4  # the third and the fourth
+    assert run(epochs=None, steps=15, patience=3, **folder)[2] == "steps" and len(done) == 5
+    others = dict(log=tmp_path / "run.csv", callbacks=[lambda moment: seen.append(moment.record["epoch"])], keep=1)
+    assert run(epochs=20, patience=4, every=1, **others, **folder) == expected and seen == [6, 7, 8, 9, 10]
+
+
+def test_data_are_compared_by_what_is_in_them(monkeypatch):
+    x, y = sequences()
+    crc = f"{binascii.crc32(x.tobytes()):08x}"
+    for same in (x, np.asfortranarray(x), tg.tensor(x), np.repeat(x, 2, axis=0)[::2]):
+        assert contents((same, None)) == {"kind": "a tuple of 2", "arrays": [
+            f"float32 (6, 10, 2), checksum {crc}", "None"]}  # fmt: skip
+    assert contents([(x, y)] * 3) == contents([[x.copy(), {"y": y}]] * 3)
+    assert contents([(x, y)]) != contents([(y, x)])
+    for other in (x[::-1], x[:, ::-1], -x, x.astype("f8"), x.reshape(10, 6, 2), x.view("i4"), np.nextafter(x, 1)):
+        assert contents((other,)) != contents((x,))
+        assert contents([other, y]) != contents([x, y])
+    for odd in (x[:0], np.array(["a", "bc"]), np.array([None, x], object), np.zeros((3, 0)), np.ones(2, bool)):
+        assert contents((odd,)) == contents((odd.copy(),))
+    task = Sums()
+    task.baseline = math.nan
+    assert not differences(json.loads(json.dumps(contents(task))), contents(task))
+    assert contents(Sums()) == {"kind": "Sums"} and contents(batches) == {"kind": "function"}
+    assert contents(tg.tasks.Adding(22))["T"] == 22 and contents([0, "a", None])["kind"] == "a list of 3"
+    monkeypatch.setattr("tinygrad_rnn.train.settings.LOOKED_AT", x.nbytes // 3)  # every third row
+    for row in range(6):
+        other = x.copy()
+        other[row, -1] += 1
+        assert (contents((other,)) == contents((x,))) == (row % 3 > 0)
 
 
 def test_a_folder_belongs_to_one_run(tmp_path):
@@ -937,9 +1189,16 @@ x3 = np.zeros((5, 4, 2), np.float32)
         (dict(data=Sums()), ValueError, "batch_size: expected how many sequences of the task"),
         (dict(steps_per_epoch=0), ValueError, "steps_per_epoch: expected a whole number"),
         (dict(window=0), ValueError, "window: expected a whole number"),
-        (dict(window=2, data=[7]), TypeError, "window: expected batches that are tuples of arrays"),
-        (dict(window=2, data=(x3, x3[1:])), ValueError, "window: expected arrays that are time first, of one length"),
-        (dict(window=2), TypeError, r"loss|positional"),
+        (dict(window=2, data=[7], loss=loss_by_windows), TypeError,
+         "window: expected batches that are tuples of arrays"),
+        (dict(window=2, data=(x3, x3[1:]), loss=loss_by_windows), ValueError,
+         "window: expected arrays that are time first, of one length"),
+        (dict(window=2), TypeError, r"^loss: with window=, the loss is loss\(model, batch, state\), and returns "
+                                    r"\(value, state\); got simple\(model, batch\)$"),
+        (dict(loss=loss_by_windows), TypeError, r"^loss: without window=, the loss is loss\(model, batch\), and "
+                                                r"returns the value; got loss_by_windows\(model, batch, state\)$"),
+        (dict(loss=lambda model, batch, state=None: (simple(model, batch), state)), TypeError,
+         "^loss: without window=, expected the value alone, got "),
         (dict(window=2, loss=lambda model, batch, state: 1), TypeError, r"loss\(model, batch, state\) to return"),
         (dict(loss=lambda model, batch: 1.0), TypeError, "loss: expected a tensor"),
         (dict(loss=lambda model, batch: model(batch[0])), Exception, "backward|single number|shape"),

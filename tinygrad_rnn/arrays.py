@@ -62,7 +62,8 @@ def move(array: Any, device: str) -> Any:
         CuPy finds no such GPU.
     """
     if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:1', got {device!r}")
+        hint = ": that is a dtype, and numbers are converted by astype(dtype)" if names_dtype(device) else ""
+        raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:1', got {device!r}{hint}")
     if device == "cpu":
         return array if namespace(array) is np else array.get()
     try:
@@ -77,6 +78,14 @@ def move(array: Any, device: str) -> Any:
             return cupy.asarray(array)
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(f"device {device!r} cannot be used: {error}") from error
+
+
+def names_dtype(value: Any) -> bool:
+    """Whether NumPy takes it for a dtype."""
+    try:
+        return value is not None and np.dtype(value) is not None
+    except (TypeError, ValueError, SyntaxError):
+        return False
 
 
 def new_array(data: Any, dtype: Any = None) -> Any:

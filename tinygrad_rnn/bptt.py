@@ -169,12 +169,20 @@ def truncated(
             yield Step(end, value.detach(), trees.map(detached, after))
             begin, done, state = following, end, start
 
-    if not (module and any(isinstance(m, Recurrent) and m.bidirectional for m in cell.modules())):
+    carried = carrier(cell) if module else None
+    if carried is None:
         return passes(partial(in_two, run, second))
-    if not hasattr(cell, "carried"):
-        raise TypeError(f"{type(cell).__name__}: it has a backward direction, which begins anew in each window: give "
+    return passes(partial(in_one, run, carried, data.ndim > 2))
+
+
+def carrier(module: Module) -> Callable | None:
+    """What says which part of its state is carried to the next window; None: all of it, as nothing runs backward."""
+    if not any(isinstance(m, Recurrent) and m.bidirectional for m in module.modules()):
+        return None
+    if not hasattr(module, "carried"):
+        raise TypeError(f"{type(module).__name__}: it has a backward direction, which begins anew in each window: give "
                         "it a method carried(self, *state), which returns that of its layers")  # fmt: skip
-    return passes(partial(in_one, run, cell.carried, data.ndim > 2))
+    return module.carried
 
 
 def in_two(run: Callable, second: bool, begin: int, following: int, end: int, state: Any) -> tuple:

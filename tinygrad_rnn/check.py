@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from .arrays import is_array, move, to_array
+from .debug import Written
 from .errors import described
-from .modes import no_grad
+from .modes import is_observed, no_grad, switched
 from .tensor import Tensor, bare
 from .transforms import as_tensor, grad
 from .trees import flatten, paths
@@ -52,6 +53,8 @@ def check_gradients(f: Callable, *inputs: Any, order: int = 1, rtol: float = 1e-
         They differ: names the input, the index, what was expected, and what the gradient is.
     ValueError
         It cannot be checked: it is not float64, not finite, or not the same at each call.
+    MutationError
+        A rule writes into the gradient that it is given, or into what the tape keeps for it: others may hold these.
 
     Examples
     --------
@@ -67,6 +70,9 @@ def check_gradients(f: Callable, *inputs: Any, order: int = 1, rtol: float = 1e-
             if not math.isfinite(y := number(*xs).item()) or number(*xs).item() != y:
                 raise ValueError(f"{what} is not finite, or not the same at each call: that cannot be checked")
             level = max(level, abs(y))  # a derivative may be 0 because numbers as large as that cancel
+            if not is_observed():  # anomaly mode looks for that itself
+                with switched(observer=Written()):
+                    derivative(*xs)
             for i, g in enumerate(derivative(*xs)):
                 difference = compare(number, xs, i, g, rtol, level, np.random.default_rng([seed, k, i]))
                 if difference:

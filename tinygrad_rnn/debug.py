@@ -12,18 +12,18 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from . import trees
-from .arrays import is_array, namespace
+from .arrays import as_array, is_array, namespace
 from .errors import AnomalyError, MutationError, described
 from .modes import Observer, _mode, switched
 from .recording import Primitive
 from .show import Tape
-from .tape import Node, walk
+from .tape import Node, Output, walk
 from .tensor import bare
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -37,18 +37,24 @@ def anomaly(function: Callable | None = None, *, nonfinite: bool = True, mutatio
     The error names the operation, what it was called with, the line of yours that called it, and the
     :class:`~tinygrad_rnn.label` there was; on the way back, too, for operations that were called inside the block.
 
+    A NaN that came in with the data is no error by itself: it may stand for what is missing, and never be used. It is
+    one as soon as a gradient becomes NaN by it, and then the error says where it came in; or, in a scan, as soon as
+    the state does, as all that comes after would be NaN.
+
     Parameters
     ----------
     function : callable, optional
         What is decorated.
     nonfinite : bool, optional
         Whether it is an error that an operation makes a NaN or an infinity out of finite numbers, or a rule out of a
-        finite gradient (:class:`~tinygrad_rnn.AnomalyError`). Infinities that were put in, such as a mask of -inf, are
-        let through. NumPy's own warnings are off meanwhile, as they say less.
+        finite gradient, or a step of a scan a NaN in its state out of one in its input
+        (:class:`~tinygrad_rnn.AnomalyError`). Infinities that were put in, such as a mask of -inf, are let through.
+        NumPy's own warnings are off meanwhile, as they say less.
     mutation : bool, optional
         Whether it is an error that an array that the tape keeps has other values than when it was kept
         (:class:`~tinygrad_rnn.MutationError`): somebody has written into it, as is possible on a GPU, or through shared
-        memory. Its gradient would be wrong.
+        memory. Or that a rule writes into the gradient that it is given, or into what the tape keeps for it: others may
+        hold these arrays. Gradients would be wrong.
 
     Returns
     -------
@@ -116,11 +122,40 @@ class quietly(switched):
             np.seterr(**mode.numpy_errors)
 
 
-class Anomaly(Observer):
+class Written(Observer):
+    """Who looks whether a rule writes into what it is given: the gradient, which others may hold, or what is kept."""
+
+    of_calls = False
+
+    def __init__(self) -> None:
+        self.given: WeakKeyDictionary[Node, list] = WeakKeyDictionary()  # to the rules that are running
+
+    def before_rule(self, node: Node, g: Any) -> None:
+        arrays = [*arrays_in("g", g), *arrays_of(node)]
+        self.given[node] = [(name, array, checksum(array)) for name, array in arrays]
+
+    def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
+        for name, array, before in self.given.pop(node, ()):
+            if checksum(array) != before:
+                raise MutationError(
+                    f"a rule of {node.op.name} wrote into {name} ({described(array)}), which others may hold: let it "
+                    f"make a new array, as by g * 2, not g *= 2: {self.called(node)}"
+                )
+
+    def called(self, node: Node) -> str:
+        """In words, how the entry was called."""
+        return f"{node.op.name}({', '.join(node.op.inputs)})"
+
+
+class Anomaly(Written):
     """Who looks at every call and at every rule, in an :func:`anomaly` block."""
 
+    of_calls = True
+
     def __init__(self, nonfinite: bool, mutation: bool):
+        super().__init__()
         self.nonfinite, self.mutation = nonfinite, mutation
+        self.bad: WeakKeyDictionary[Node, Bad] = WeakKeyDictionary()  # the inputs of entries that were not finite,
         self.calls: WeakKeyDictionary[Node, str] = WeakKeyDictionary()  # how each entry was called,
         self.checksums: WeakKeyDictionary[Node, list] = WeakKeyDictionary()  # and what its arrays were then
 
@@ -140,32 +175,84 @@ class Anomaly(Observer):
             node = node.parents[0] if op.several else node
             on_the_way = "" if walked is None else f", in a rule of {self.called(walked)}"
             self.calls[node] = called(op, inputs, keywords, line) + on_the_way
+            if self.nonfinite and (bad := bad_input(op, inputs)):
+                name, x = bad
+                here = Bad(name, first_bad(x), self.calls[node])
+                earlier = None if (made_by := entry_of(x)) is None else self.bad.get(made_by)
+                self.bad[node] = here._replace(source=earlier.source if earlier else here)
             if self.mutation:
                 self.checksums[node] = [checksum(x) for _, x in arrays_of(node)]
         return out
 
-    def before_rule(self, node: Node) -> None:
+    def before_rule(self, node: Node, g: Any) -> None:
         for (name, array), before in zip(arrays_of(node), self.checksums.get(node, ())):
             if checksum(array) != before:
                 raise MutationError(
                     f"{name} ({described(array)}), which the tape keeps for the rules of {node.op.name}, was written "
                     f"into since: {self.called(node)}. Make a new array instead, or hand over a copy"
                 )
+        if self.mutation:
+            super().before_rule(node, g)
 
     def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
+        super().after_rule(node, g, gradients)
         if self.nonfinite and not finite(gradients) and finite(g):
             i, bad = next((i, x) for i, x in enumerate(gradients) if not finite(x))
             x = f"{node.op.inputs[0]}[{i}]" if node.op.variadic else node.op.inputs[i]
             raise AnomalyError(
-                f"the rule of {node.op.name} made {first_bad(bad)} of the gradient of {x}, out of a finite gradient: "
-                f"{self.called(node)}"
+                f"the rule of {node.op.name} made {first_bad(bad)} of the gradient of {x}, out of a finite "
+                f"gradient{self.reason(node)}: {self.called(node)}"
             )
+
+    def reason(self, node: Node) -> str:
+        """What was not finite before the rule ran, in words, and where that came from; nothing, if all was."""
+        if bad := self.bad.get(node):
+            first = bad.source
+            came = f" (the first was {first.name}, {first.what}, of {first.called})"
+            return f"; its {bad.name} was {bad.what} already{came if first.called != bad.called else ''}"
+        kept = next(((name, array) for name, array in arrays_of(node) if not finite(array)), None)
+        return "" if kept is None else f"; its {kept[0]} was {first_bad(kept[1])} already"
 
     def called(self, node: Node) -> str:
         return self.calls.get(node, f"{node.op.name}, called before anomaly() was entered")
 
 
 # What they are made of -----------------------------------------------------------------------------------------------
+
+
+class Bad(NamedTuple):
+    """An input that was not finite: its name, its first such number, how it was used, and where that came in."""
+
+    name: str
+    what: str
+    called: str
+    source: Bad | None = None
+
+
+def looks_for_nan() -> bool:
+    """Whether it is anomaly mode that watches, here and now, and cares for what is not finite."""
+    observer = mode.observer if (mode := _mode.get()) else None
+    return isinstance(observer, Anomaly) and observer.nonfinite
+
+
+def nan_at(tree: Any) -> list[int] | None:
+    """Where the first NaN is in a tensor, or in a tree of them; None, if there is none."""
+    for part in map(bare, trees.flatten(tree)[0]):
+        if is_array(part) and part.dtype.kind == "f" and (found := np.isnan(part)).any():
+            return [int(i) for i in np.unravel_index(int(np.argmax(found)), part.shape)]
+    return None
+
+
+def entry_of(x: Any) -> Node | None:
+    """The entry of the call that has made a tensor, which may have made others with it."""
+    node = getattr(x, "node", None)
+    return node.parents[0] if isinstance(node, Output) and node.parents else node
+
+
+def bad_input(op: Primitive, inputs: Sequence) -> tuple[str, Any] | None:
+    """The first differentiable input that is not finite, with its name."""
+    names = [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))] if op.variadic else op.inputs
+    return next(((name, x) for name, x in zip(names, inputs) if not finite(x)), None)
 
 
 def users_level() -> int:
@@ -190,8 +277,12 @@ def called(op: Primitive, inputs: tuple, keywords: dict, line: str) -> str:
     """A call in words: what it was called with, and where."""
     given = op.signature.bind(*inputs, **keywords).arguments
     arguments = [f"{name}: {described(trees.map(bare, x))}" for name, x in given.items()]
-    labels = [f"in {' '.join(map(str, parts))}, " for parts in _labels.get()]
-    return f"{op.name}({', '.join(arguments)}), called {''.join(labels)}at {line}"
+    return f"{op.name}({', '.join(arguments)}), called {''.join(f'{where}, ' for where in labelled())}at {line}"
+
+
+def labelled() -> list[str]:
+    """The labels of the blocks that are running, in words."""
+    return [f"in {' '.join(map(str, parts))}" for parts in _labels.get()]
 
 
 def finite(value: Any) -> bool:
@@ -208,7 +299,7 @@ def finite(value: Any) -> bool:
 
 def first_bad(x: Any) -> str:
     """The first number that is not finite, and where it is."""
-    array = bare(x)
+    array = as_array(bare(x))
     index = bad_index(array)
     return f"{array[index].item()} at {list(index)}" if index else f"{array.item()}"
 
@@ -230,13 +321,18 @@ def operands(op: Primitive, inputs: tuple, out: Any) -> str:
 def arrays_of(node: Node) -> Iterator[tuple[str, Any]]:
     """The arrays that an entry keeps, each with the name under which its rules ask for it."""
     for name, values in Tape([node]).kept(node).items():
-        todo = [values]
-        while todo:
-            value = todo.pop()
-            if isinstance(value, (tuple, list)):
-                todo.extend(value)
-            elif is_array(value):
-                yield name, value
+        yield from arrays_in(name, values)
+
+
+def arrays_in(name: str, values: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays in a value of that name, nested or not."""
+    todo = [values]
+    while todo:
+        value = bare(todo.pop())
+        if isinstance(value, (tuple, list)):
+            todo.extend(value)
+        elif is_array(value):
+            yield name, value
 
 
 def checksum(array: Any) -> int:

@@ -52,7 +52,7 @@ class StateError(ValueError):
 
 
 class AnomalyError(FloatingPointError):
-    """Under :func:`~tinygrad_rnn.anomaly`: an operation made a NaN or an infinity out of finite numbers.
+    """Under :func:`~tinygrad_rnn.anomaly`: a NaN or an infinity was made out of finite numbers, or a NaN has spread.
 
     Examples
     --------
@@ -66,7 +66,9 @@ class AnomalyError(FloatingPointError):
 
 
 class MutationError(RuntimeError):
-    """Under :func:`~tinygrad_rnn.anomaly`: an array that the tape keeps was changed between forward and backward.
+    """An array that the tape keeps was changed between forward and backward, or a rule has written into its gradient.
+
+    Raised under :func:`~tinygrad_rnn.anomaly`; of rules that write, by :func:`~tinygrad_rnn.check_gradients`, too.
 
     Examples
     --------
@@ -88,10 +90,20 @@ def described(value: Any) -> str:
     if is_array(value) and not isinstance(value, np.generic):
         where = device_of(value)
         return f"{value.dtype} {value.shape}" + (f" on {where}" if where != "cpu" else "")
-    if isinstance(value, (list, tuple)) and any(map(is_array, value)):
+    if isinstance(value, (list, tuple)) and any(is_array(getattr(part, "_data", part)) for part in value):
         return f"[{', '.join(map(described, value))}]"
     text = repr(value)
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
+
+
+def counted(value: Any) -> str:
+    """A value in a few words, as :func:`described`; of what holds others, also how many there are, and the first."""
+    if not isinstance(value, (tuple, list, dict)):
+        return described(value)
+    is_dict = isinstance(value, dict)
+    parts = [f"{k!r}: {described(v)}" for k, v in value.items()] if is_dict else [*map(described, value)]
+    shown = ", ".join(parts if len(parts) <= 4 else [*parts[:3], "..."])
+    return f"a {type(value).__name__} of {len(parts)}" + (f": {shown}" if parts else "")
 
 
 def check_kind(name: str, x: Any, dtype: Any = None) -> None:
@@ -101,8 +113,14 @@ def check_kind(name: str, x: Any, dtype: Any = None) -> None:
         raise TypeError(f"{name}: expected an array or a tensor, got {type(x).__name__}: make one of it, with "
                         f"np.asarray({wanted})")  # fmt: skip
     if dtype is not None and x.dtype != dtype:
-        raise TypeError(f"{name}: expected {dtype}, as the weights are, got {described(x)}: convert it, "
-                        f"astype({dtype.name!r})")  # fmt: skip
+        ways = conversions(dtype, x)
+        raise TypeError(f"{name}: expected {dtype}, as the weights are, got {described(x)}: {ways}")
+
+
+def conversions(dtype: Any, x: Any) -> str:
+    """How an input gets the dtype of the weights, or they its."""
+    way = f"convert it, astype({dtype.name!r})"
+    return f"{way}, or the weights, module.astype({x.dtype.name!r})" if x.dtype.kind == "f" else way
 
 
 def check_features(name: str, x: Any, features: int | None, axis: str, got: Any) -> None:
@@ -131,6 +149,15 @@ def refuse_mixed(operation: str, arrays: dict, error: Exception) -> None:
                 f"{operation}: {a} is on {here!r} and {b} on {there!r}, and nothing is copied between devices "
                 f"silently: move one, with .to({there!r}) or .to({here!r})"
             ) from error
+
+
+def refuse_gradients(error: Exception, op: Any, parents: Sequence, gradients: Sequence) -> None:
+    """Raise a TypeError in the place of the walk's, if what a rule has returned is no array."""
+    for i, (parent, g) in enumerate(zip(parents, gradients)):
+        if parent is not None and not is_array(getattr(g, "_data", g)):
+            x = f"{op.inputs[0]}[{i}]" if op.variadic else op.inputs[i]
+            raise TypeError(f"{op.name}: its rule for {x} returned {counted(g)}, and has to return an array "
+                            f"{parent.shape}") from error  # fmt: skip
 
 
 def explain(error: Exception, op: Any, inputs: Sequence, keywords: dict) -> NoReturn:

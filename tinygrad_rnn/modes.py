@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Observer:
     """Somebody who watches every call of a primitive, and every rule: anomaly mode, or a trace."""
 
+    of_calls = True  # False: only rules matter to it, so that what computes otherwise where it is watched need not
+
     def call(self, compute: Callable, op: Primitive, inputs: tuple, keywords: dict) -> Any:
         """Finish a call; ``compute(op, inputs, keywords)`` does what would be done if nobody watched."""
         return compute(op, inputs, keywords)
 
-    def before_rule(self, node: Node) -> None:
-        """A gradient has arrived at an entry, and its rules are about to run."""
+    def before_rule(self, node: Node, g: Any) -> None:
+        """A gradient, g, has arrived at an entry, and its rules are about to run."""
 
     def after_rule(self, node: Node, g: Any, gradients: Sequence) -> None:
         """The rules of an entry have turned g, the gradient of its output, into the gradients of its inputs."""
@@ -167,9 +169,9 @@ def enable_grad(function: Callable | None = None) -> Any:
 
 
 def is_observed() -> bool:
-    """Whether somebody watches, here and now."""
+    """Whether somebody watches the calls, here and now."""
     mode = _mode.get()
-    return mode is not None and mode.observer is not None
+    return mode is not None and mode.observer is not None and mode.observer.of_calls
 
 
 def is_recording() -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def axes(ax: Any = None, rows: int = 1, columns: int = 1, extra: str = "analysis", **keywords: Any) -> Any:
     """Axes of matplotlib's: those that are given, or new ones.
@@ -34,3 +36,26 @@ def axes(ax: Any = None, rows: int = 1, columns: int = 1, extra: str = "analysis
     except ImportError as error:
         raise ImportError(f"plot: it needs matplotlib: pip install 'tinygrad_rnn[{extra}]'") from error
     return plt.subplots(rows, columns, layout="constrained", **keywords)[1]
+
+
+def log_line(ax: Any, x: np.ndarray, y: np.ndarray, *style: Any, **keywords: Any) -> None:
+    """A line on a logarithmic axis, of what can be there: where y is a number above 0."""
+    there = np.isfinite(y) & (y > 0)
+    ax.semilogy(x[there], y[there], *style, **keywords)
+
+
+def log_image(ax: Any, x: np.ndarray, y: np.ndarray, values: np.ndarray, **keywords: Any) -> None:
+    """log10 of norms, (len(y), len(x)), as an image, with a bar of its colours; without colour, where there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        image = np.ma.masked_invalid(np.log10(values))
+    options = {"cmap": "viridis", "shading": "flat", **keywords}
+    shown = ax.pcolormesh(borders(x), borders(y), image, **options)
+    ax.figure.colorbar(shown, ax=ax, label="$\\log_{10}$ of the norm")
+
+
+def borders(places: np.ndarray) -> np.ndarray:
+    """The borders between places, and around the first and the last."""
+    if len(places) == 1:
+        return places[0] + np.array([-0.5, 0.5])
+    middles = (places[1:] + places[:-1]) / 2
+    return np.array([2 * places[0] - middles[0], *middles, 2 * places[-1] - middles[-1]])

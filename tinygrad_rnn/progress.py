@@ -20,9 +20,9 @@ def bar(progress: bool, **options: Any) -> Any:
 def counted(
     items: Iterable, progress: bool, description: str, unit: str = "step", total: int | None = None
 ) -> Iterator[Any]:
-    """The items, one after another. What takes longer than two seconds is shown; the bar goes when it is over."""
+    """The items, one after another. What takes longer than two seconds is shown, on a terminal, until it is over."""
     total = len(items) if total is None else total
-    shown = bar(progress, total=total, desc=description, unit=unit, delay=2, leave=False)
+    shown = bar(progress, total=total, desc=description, unit=unit, delay=2, leave=False, disable=None)
     try:
         for item in items:
             yield item

@@ -88,7 +88,8 @@ class Primitive:
     def vjp(self, *rules: Callable | None) -> Callable:
         """Register the rules, in the order of the inputs (None: not differentiable); return the function."""
         if len(rules) != len(self.inputs):
-            raise TypeError(f"{self.name}: expected {len(self.inputs)} rules, for {self.inputs}; got {len(rules)}")
+            raise TypeError(f"{self.name}: expected {len(self.inputs)} rules, for {self.inputs}; got {len(rules)} "
+                            "(None: no rule, and a gradient through it is an error)")  # fmt: skip
         self.rules, self.needs = rules, [needs_of(self, x, rule) for x, rule in zip(self.inputs, rules)]
         self.kept = [*dict.fromkeys(itertools.chain(*self.needs))]  # what the rules ask for, each thing once
         self.kept_inputs = [x in self.kept for x in self.inputs]
@@ -132,7 +133,7 @@ def primitive(
     several : bool, optional
         Whether it returns a tuple of arrays.
     kind : str, optional
-        What it does, for who looks at a tape without knowing the operations. ``"elementwise"``: an element of the
+        What it does, for those who look at a tape without knowing the operations. ``"elementwise"``: an element of the
         result is made of those at its place in the inputs, which broadcast. ``"view"``: the same elements in another
         shape or order, for which NumPy needs no copy as a rule. ``"reduction"``: elements become one, over axes.
         ``"product"``: of matrices. None: none of these.

@@ -21,6 +21,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .errors import counted
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def make_pull(op: Primitive) -> Callable:
 
 def for_each(gradients: Sequence, inputs: tuple) -> Sequence:
     """What a joint rule returned, if it is a gradient for each input: the walker would not miss those left out."""
+    if not isinstance(gradients, (list, tuple)):
+        raise TypeError(f"a joint rule has to return a list of gradients, one for each of {len(inputs)} inputs, got "
+                        f"{counted(gradients)}")  # fmt: skip
     if len(gradients) != len(inputs):
         raise ValueError(f"a joint rule returned {len(gradients)} gradients for {len(inputs)} inputs")
     return gradients

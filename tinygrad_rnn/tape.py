@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import device_of, is_array, private, to_array
-from .errors import described
+from .errors import described, refuse_gradients
 from .modes import _mode, enable_grad, is_recording
 from .tensor import Tensor, bare
 
@@ -252,7 +252,7 @@ def walk(
         if op.several:
             g = filled(g, node)
         if observer is not None:
-            observer.before_rule(node)
+            observer.before_rule(node, g)
         try:
             ds = op.pull(g, parents, op.lift(node.kept, node, node.parents) if create_graph else node.kept)
             for parent, d in zip(parents, ds):
@@ -269,6 +269,10 @@ def walk(
                     grads[parent] = so_far + d
                     owned.add(parent)
         except Exception as error:
+            if error.__traceback__.tb_next is None:  # it was raised here, in this loop: by what a rule returned
+                refuse_gradients(error, op, parents, ds)
+            if "read-only" in str(error):
+                error.add_note("a rule must not write into g: others may hold it. Let it make a new array, as by g * 2")
             error.add_note(f"on the way back through {op.name}, whose output is {node.dtype} {node.shape} "
                            "(a rule returns an array like its input)")  # fmt: skip
             raise

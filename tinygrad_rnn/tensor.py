@@ -106,7 +106,7 @@ class Tensor:
         if self.node is not None and type(self.node) is not Leaf:
             raise RuntimeError("requires_grad: this tensor was computed; use x.detach() for a constant")
         if bool(wanted) != self.requires_grad:
-            self.node = _leaf(self._data) if wanted else None
+            self.node = _leaf(self._data, "convert it first, astype(float)") if wanted else None
 
     @property
     def grad(self) -> Tensor | None:
@@ -203,7 +203,8 @@ class Tensor:
 
     def __reduce__(self) -> tuple:  # for copy, deepcopy (which keeps .grad, too) and pickle
         if self.node is not None and type(self.node) is not Leaf:
-            raise RuntimeError("only tensors that were not computed can be copied or pickled: detach() it first")
+            raise RuntimeError("only tensors that were not computed can be copied or pickled: detach() it first; to "
+                               "plot its values, use x.data")  # fmt: skip
         return tensor, (self._data, self.requires_grad)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
@@ -271,12 +272,12 @@ def _no_rule(name: str) -> TypeError:
     return TypeError(f"{name} has no rule for tensors: use x.data (no gradient), or add it with @tg.primitive")
 
 
-def _leaf(array: Any) -> Leaf:
+def _leaf(array: Any, way: str = "pass dtype=float") -> Leaf:
     if array.dtype.kind == "c":
         raise TypeError(f"requires_grad: expected real numbers, got {array.dtype}: take two tensors, the real and the "
                         "imaginary part")  # fmt: skip
     if not has_gradient(array.dtype):
-        raise TypeError(f"requires_grad: expected floating-point numbers, got {array.dtype}; pass dtype=float")
+        raise TypeError(f"requires_grad: expected floating-point numbers, got {array.dtype}; {way}")
     return Leaf(array.shape, array.dtype)
 
 

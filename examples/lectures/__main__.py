@@ -6,17 +6,18 @@
 
 A script, plot_NAME.py, is plain Python: it makes figures with matplotlib, and neither shows nor saves them. Each is run
 as if it were alone, with matplotlib's own defaults, and its figures go to NAME.png, NAME_2.png, ... The book runs the
-same scripts. Needs matplotlib: pip install 'tinygrad_rnn[examples]'.
+same scripts, and as here block by block (blocks.py). Needs matplotlib: pip install 'tinygrad_rnn[examples]'.
 """
 
 from __future__ import annotations
 
 import argparse
-import runpy
 import sys
 import time
 import traceback
 from pathlib import Path
+
+from .blocks import run
 
 HERE = Path(__file__).parent
 
@@ -32,22 +33,6 @@ def chosen(names: list[str], known: dict[str, Path]) -> dict[str, Path]:
     if unknown := [name for name in wanted if name not in known]:
         raise SystemExit(f"NAME: there is no {', '.join(unknown)}; there are:\n" + "\n".join(f"  {n}" for n in known))
     return {name: known[name] for name in wanted or known}
-
-
-def run(path: Path) -> list:
-    """The figures that a script leaves. It is run with matplotlib's defaults, and none are left open from before."""
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-    plt.rcdefaults()
-    sys.path.insert(0, str(path.parent))  # as it is when the script is started by itself
-    try:
-        runpy.run_path(str(path), run_name="__main__")
-    finally:
-        sys.path.remove(str(path.parent))
-    if not (numbers := plt.get_fignums()):
-        raise RuntimeError(f"{path.name} left no figure")
-    return [plt.figure(number) for number in numbers]
 
 
 def save(figures: list, name: str, out: Path) -> list[Path]:
@@ -79,7 +64,9 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     for name, path in wanted.items():
         began = time.perf_counter()
         try:
-            paths = save(run(path), name, options.out)
+            if not (figures := run(path)):
+                raise RuntimeError(f"{path.name} left no figure")
+            paths = save(figures, name, options.out)
         except (Exception, SystemExit):
             traceback.print_exc()
             failed.append(name)

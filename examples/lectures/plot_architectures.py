@@ -71,6 +71,7 @@ for ax, (name, network) in zip(all_axes, NETWORKS.items()):
     nodes, places, labels, colors = graph(network)
     joined, start, end = edges(nodes), ("x", 0), ("y", TIME - 1)
     steps, ways, taken = shortest(nodes, joined, start, end)
-    draw(ax, places, joined, labels, colors, bold=taken, fontsize=8, lean=-0.22)
+    lean = -0.22 if "depth" in name else -0.14
+    draw(ax, places, joined, labels, colors, bold=taken, fontsize=8, lean=lean)
     sees = "y1 sees x2" if paths(nodes["y", 0], [nodes["x", 1]])[0] else "y1 does not see x2"
     ax.set_title(f"{name}: x1 to y8 in {steps} steps, on {ways} path{'s' * (ways > 1)}; {sees}", fontsize=10)

@@ -6,7 +6,8 @@ A network that is to remember one of three symbols, in two tanh units. What trai
 attractors, one for each: whatever it reads moves the state into a basin, and there it stays. The lectures show such a
 picture of Hinton's, and say: within a coloured region gradients vanish, as whoever starts there ends at the same place;
 on a border they blow up, as a small move leads to another attractor. Both can be computed. Left, the basins, with the
-attractors; right, how much the state some steps later depends on the state now, by the derivative from the tape.
+attractors, and a sequence of each symbol; right, how much the state some steps later depends on the state now, by the
+derivative from the tape.
 """
 
 import matplotlib.pyplot as plt
@@ -51,9 +52,9 @@ hs = tg.scan(cell, xs)[0].numpy()
 for symbol in range(SYMBOLS):
     one = np.flatnonzero(symbols == symbol)[0]
     left.plot(*np.vstack([np.zeros((1, 2)), hs[:, one]]).T, ".-", color="C1", linewidth=1, markersize=4)
-left.set(title="Three symbols, three basins; and a sequence of each", xlabel="unit 1", ylabel="unit 2")
+left.set(title="Three symbols, three basins", xlabel="unit 1", ylabel="unit 2")
 slopes.plot(right, vmin=-6)
-right.set(title="5 steps: the gradient is on the borders, and nowhere else", xlabel="unit 1", ylabel="unit 2")
+right.set(title="After 5 steps the gradient is on the borders", xlabel="unit 1", ylabel="unit 2")
 
 # %%
 # With each step the border gets thinner, and steeper: after 20 steps no grid hits it. Halving does, between two starts

@@ -10,7 +10,7 @@ what is new.
 """
 
 # %%
-# One step of each, and its tape. The package's cells show their gates to who watches; so the entries get names.
+# One step of each, and its tape. The package's cells show their gates to whoever watches, so the entries get names.
 
 from itertools import pairwise
 

@@ -26,20 +26,21 @@ def logistic(x):
 # %%
 # Newton's method finds the fixed points, with derivatives from the tape, which say of what kind they are.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.8), layout="constrained")
-for axes, f, interval in (left, square, (-0.3, 1.2)), (right, logistic, (-0.1, 1.1)):
-    fixed = fixed_points(f, interval=interval)
-    print(fixed)
-    fixed.plot(axes)
+falls, turns = (-0.3, 1.2), (-0.1, 1.1)
+fixed = fixed_points(square, interval=falls), fixed_points(logistic, interval=turns)
+print(*fixed, sep="\n\n")
 
 # %%
 # An orbit that leaves for infinity can be drawn for some steps.
 
-cobweb(square, 0.75, 30, interval=(-0.3, 1.2)).plot(left, label="from 0.75: falls")
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.8), layout="constrained")
+for axes, points in (left, fixed[0]), (right, fixed[1]):
+    points.plot(axes)
+cobweb(square, 0.75, 30, interval=falls).plot(left, label="from 0.75: falls")
 left.plot(*cobweb(square, 0.85, 7).path.T, color="C2", linewidth=1, label="from 0.85: is lost")
-left.set(title="x² + 0.15: f' = 0.37 and f' = 1.63", ylim=(-0.02, 1.2), ylabel="x²+ 0.15")
+left.set(title="x² + 0.15: f' = 0.37 and f' = 1.63", ylim=(-0.02, 1.2), ylabel="x² + 0.15")
 
-cobweb(logistic, 5 / 7 + 0.01, 30, interval=(-0.1, 1.1)).plot(right, label="from 5/7 + 0.01")
-right.set(title="3.5 x (1 - x): f' = 3.5 and f' = -1.5, a source all the same", ylim=(-0.1, 1), ylabel="3.5 x (1 - x)")
+cobweb(logistic, 5 / 7 + 0.01, 30, interval=turns).plot(right, label="from 5/7 + 0.01")
+right.set(title="3.5 x (1 - x): f' = 3.5, and -1.5: a source, too", ylim=(-0.1, 1), ylabel="3.5 x (1 - x)")
 for axes in (left, right):
     axes.legend(loc="upper left", fontsize="small")

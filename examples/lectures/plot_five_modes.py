@@ -67,4 +67,6 @@ for ax, (name, nodes) in zip(all_axes.flat, MODES.items()):
     places, labels = placed(nodes, joined), {node: node if node[0] != "h" else "h" for node in nodes}
     draw(ax, places, joined, labels, {node: COLORS[node[0]] for node in nodes}, bold=taken)
     ax.set_title(f"{name}\nx1 to y1 in {steps} steps", fontsize=10)
-    ax.set_xlim(0.4, 8.6)
+    across = [x for x, _ in places.values()]
+    middle = (min(across) + max(across)) / 2
+    ax.set_xlim(middle - 4.1, middle + 4.1)  # of one scale, in all

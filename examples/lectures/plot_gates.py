@@ -6,8 +6,9 @@ The lectures show cells of a large network that keep track of something in a tex
 is one in a network of eight cells, trained for some seconds. The text is made so that there is something to keep:
 within brackets stand the same letters as without, so only memory can tell whether ")" or "]" is due.
 
-All four corners of the gates are there: between brackets f is near 1 and i near 0, which is to remember, the carousel,
-learned; at "(" both are 0, which is to erase; at "[" both are open, which is to add; and at ")" it is written anew.
+Three of the four corners of the gates are there. Between brackets f is near 1 and i near 0, which is to remember: the
+carousel, learned. At "(" both are 0, which is to erase; at "[" both are open, which is to add. At ")" it adds as well,
+to a cell that is about 0: so it need not overwrite. And at "]" f is a half: what "[" added is taken away again.
 """
 
 import matplotlib.pyplot as plt

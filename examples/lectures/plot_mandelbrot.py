@@ -38,6 +38,7 @@ for point in 0.15, 0.26:
 # %%
 # What never escaped is left empty.
 
+figure = plt.figure(layout="constrained")
 shades = plt.pcolormesh(c.real, c.imag, np.log10(escape), cmap="cividis", rasterized=True)
 plt.colorbar(shades, label="log10 of the steps until |x| > 2")
 plt.plot(0.15, 0, "o", color="C1", label="c = 0.15: stays, and settles")
@@ -46,4 +47,4 @@ plt.title("x → x² + c from 0: where does it stay bounded?")
 plt.xlabel("real part of c")
 plt.ylabel("imaginary part of c")
 plt.gca().set_aspect("equal")
-plt.gcf().legend(loc="outside lower center", ncols=2)
+figure.legend(loc="outside lower center", ncols=2)

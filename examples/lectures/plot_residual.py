@@ -5,7 +5,8 @@ Depth: plain, residual, highway, dense
 Depth does to a gradient what time does: it is multiplied by a Jacobian for each layer (Murai: just read t as the number
 of a layer). Left: how much of the gradient of a loss on top of sixty layers arrives at each of them. A plain network
 loses it. Where each layer adds to what it gets, the Jacobian is I + ∂F/∂x, and a gradient always has a way on which
-nothing multiplies it; where a gate mixes the two, or a layer gets the outputs of all layers below, it has one, too.
+nothing multiplies it; where a layer gets the outputs of all layers below, it has one, too. Where a gate T mixes the
+two, as in a highway, that way is multiplied by 1 - T at each layer: near 1, and not 1.
 Right: the residual one, with F made smaller and smaller. With F = 0 the whole network is the identity, forward and
 backward.
 """
@@ -67,5 +68,5 @@ for i, scale in enumerate((0.0, 0.1, 0.5, 1.0, 2.0)):
     right.semilogy(gradients([residual(scale) for _ in range(DEPTH)]), color=plt.cm.viridis(0.35 + 0.13 * i),
                    label=f"W₂ times {scale:g}")  # fmt: skip
 right.set(xlabel="layer", ylabel="size of the gradient, relative to the last",
-          title="Residual: exactly 1 with F = 0, and near it with a small F")  # fmt: skip
+          title="Residual: exactly 1 with F = 0, near it with a small F")  # fmt: skip
 right.legend()

@@ -9,7 +9,7 @@ from k = 63 on. It is the largest *singular* value that bounds a step, ‖W‖ =
 Right: ``h' = φ(W h + ...)``, where φ' is at most γ. γ ‖W‖ < 1 is *sufficient* for gradients to vanish, and γ ‖W‖ > 1
 *necessary* for them to explode. γ is 1 for tanh, and ¼ for the logistic function. So the sigmoid network must vanish,
 although its ‖W‖ is 3.9 ("the bound is 1 because we have sigmoid nonlinearity", says the same lecture; it is 4); and of
-the tanh networks, one has to and the second does; only the third explodes.
+the tanh networks, that of ‖W‖ = .95 must vanish, that of 1.5 does; only that of 5 explodes.
 """
 
 import matplotlib.pyplot as plt
@@ -23,6 +23,10 @@ print(bound)
 powers, k = bound.powers(90), np.arange(91)
 print(f"largest: {powers.max():.1f} at k = {powers.argmax()}; below 1 from k = {np.flatnonzero(powers >= 1)[-1] + 1}")
 
+# %%
+# The Jacobians of all steps, ``diag(φ') W``, by the tape, and the norms of their products. The largest singular value
+# of each random W is made what the label says.
+
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 left.semilogy(k, powers, color="C0", label="‖W^k‖")
 left.semilogy(k, bound.radius**k, "--", color="C2", label="ρ(W)^k, ρ(W) = 0.9")
@@ -32,10 +36,6 @@ left.plot(63, powers[63], "o", color="C0")
 left.annotate("k = 63", (63, powers[63]), xytext=(4, 6), textcoords="offset points")
 left.set(title="ρ(W) < 1 does not bound ‖W^k‖", xlabel="k", ylabel="norm", ylim=(1e-4, 1e4))
 left.legend(loc="upper right")
-
-# %%
-# The Jacobians of all steps, ``diag(φ') W``, by the tape, and the norms of their products. The largest singular value
-# of each random W is made what the label says.
 
 xs = 0.5 * np.random.default_rng(1).standard_normal((60, 1, 4))
 for color, (nonlinearity, norm) in enumerate([("tanh", 5.0), ("tanh", 1.5), ("tanh", 0.95), ("sigmoid", 3.9)]):
@@ -48,6 +48,6 @@ for color, (nonlinearity, norm) in enumerate([("tanh", 5.0), ("tanh", 1.5), ("ta
     right.plot(lags, bound.log_bound(lags) / np.log(10), "--", color=f"C{color}", linewidth=1)
     print(f"{nonlinearity}, ‖W‖ = {norm}: {found}")
 right.plot([], [], "--", color="0.5", linewidth=1, label="their bounds, (γ ‖W‖)^lag")
-right.set(title="γ ‖W‖ < 1 is sufficient to vanish, > 1 necessary to explode", xlabel="lag, in steps",
+right.set(title="γ ‖W‖ < 1 suffices to vanish; > 1 says little", xlabel="lag, in steps",
           ylabel="log10 of ‖∂h_t / ∂h_(t - lag)‖", ylim=(-50, 22))  # fmt: skip
 right.legend(loc="lower left", fontsize="small")

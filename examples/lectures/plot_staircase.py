@@ -2,7 +2,7 @@
 The last state against the first
 ================================
 
-A tanh network is squashed on its way forward, and nothing that it computes exceeds 1; its way backward is linear, and
+A tanh network is squashed on its way forward, and no unit exceeds 1; its way backward is linear, and
 exceeds everything. Grosse and Murai show what that looks like: the state after some steps, as a function of the first
 one. Left, a single unit, ``h → tanh(2 h)``: the more steps, the more its end is a step. Middle, three units that share
 one number, h: a staircase. On each stair the derivative vanishes, at each edge it explodes, and little is between.

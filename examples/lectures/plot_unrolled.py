@@ -46,11 +46,14 @@ row: dict = {}
 for entry in entries:
     below = [row[parent] for parent in entry.parents if parent and column[parent] == column[entry]]
     row[entry] = 1 + max(below, default=0)
-products = [entry for entry in entries if row[entry] == 1 and entry.op is not None]  # two stand side by side in a step
-places = {entry: (1.5 * column[entry] + 0.5 * (entry in products[1::2]), row[entry]) for entry in entries if entry.op}
+places = {entry: (1.5 * column[entry], row[entry]) for entry in entries if entry.op}
+for entry in entries:
+    if W_h.node in entry.parents:  # beside the product with W_e
+        places[entry] = (1.5 * column[entry] + 0.75, row[entry] + 0.55)
 for leaf in leaves.values():
     first = next(entry for entry in entries if leaf.node in entry.parents)
-    places[leaf.node] = (0.3, row[first] + 0.55 * (labels[leaf.node] == "W_h") - 0.55 * (labels[leaf.node] == "h(0)"))
+    aside = {"W_e": -0.6, "h(0)": 0.5}.get(labels[leaf.node], 0)
+    places[leaf.node] = (0.3, places[first][1] + aside)
 
 states = [named[f"h({t})"].node for t in range(STEPS + 1)]
 colors = dict.fromkeys(entries, GREY) | {entry: ORANGE for entry in entries if entry.op is None}
@@ -62,5 +65,5 @@ colors |= dict.fromkeys(states, BLUE) | {named[f"o({t})"].node: GREEN for t in r
 bold = [edge for before, after in pairwise(states) for edge in way(before, after)]
 uses = sum(parent is W_h.node for parent, _ in joined)
 figure, ax = plt.subplots(figsize=(8, 8), layout="constrained")
-draw(ax, places, joined, labels, colors, bold=bold, fontsize=8, lean=0.12)
+draw(ax, places, joined, labels, colors, bold=bold, fontsize=8, lean=0.07)
 ax.set_title(f"{STEPS} steps are {len(tape)} entries; W_h is one, used {uses} times: its gradient is a sum of {uses}")

@@ -24,24 +24,24 @@ Results are on the host, NumPy arrays in double precision, wherever the model is
 matplotlib is needed: ``pip install 'tinygrad_rnn[analysis]'``.
 """
 
-from .along import along, random_direction
-from .basins import Basins, basins
-from .bifurcation import Bifurcation, bifurcation
+from .attractors import Basins, basins
 from .bounds import GradientBound, gradient_bound
-from .branches import Branch, Branches, branches, folds
-from .descent import Descent, descent
+from .diagrams import Bifurcation, bifurcation
+from .directions import along, random_direction
 from .fixed import FixedPoints, fixed_points
 from .flow import GradientFlow, gradient_flow
+from .following import Branch, Branches, branches, folds
 from .jacobians import StepJacobians, step_jacobians
 from .lags import Contributions, contributions
 from .landscape import Profile, Surface, profile, surface
 from .lyapunov import LyapunovExponents, lyapunov_exponents
 from .maps import Cobweb, as_map, cobweb, iterate
-from .memory import Memory, memory
+from .paths import Descent, descent
 from .phase import PhaseLine, PhasePortrait, phase_line, phase_portrait
+from .reach import Memory, memory
 from .recorder import FlowRecorder
 from .regularizer import gradient_regularizer
-from .sensitivity import Sensitivity, sensitivity
+from .slopes import Sensitivity, sensitivity
 
 __all__ = [
     "Basins", "Bifurcation", "Branch", "Branches", "Cobweb", "Contributions", "Descent", "FixedPoints",

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import is_array
-from ..errors import described
-from ..nn import IRNNCell, RNNCell
-from ..nn.spectrum import LIPSCHITZ, spectral_radius, square
+from ..errors import ShapeError, described, whole
+from ..nn import Cell, IRNNCell, Module, RNNCell
+from ..nn.recurrent import cells_of
+from ..nn.spectrum import LIPSCHITZ, spectral_radius
 from ..tensor import bare
 from .steps import host
 
@@ -90,7 +91,7 @@ class GradientBound:
             ‖W^k‖ for k = 0 ... lags.
         """
         power, found = np.eye(len(self.matrix)), []
-        for _ in range(lags + 1):
+        for _ in range(whole("lags", lags, 0) + 1):
             found.append(np.linalg.norm(power, 2))
             power = power @ self.matrix
         return np.array(found)
@@ -154,14 +155,18 @@ def gradient_bound(w: Any, nonlinearity: str | None = None) -> GradientBound:
             raise ValueError(f"nonlinearity: {type(w).__name__} says it itself, {w.nonlinearity!r}: leave it out")
         w, nonlinearity = w.weight_hh, w.nonlinearity
     elif not is_array(bare(w)):
-        raise TypeError(f"w: expected an RNNCell, whose step is φ(W h + ...), or its matrix W, got {described(w)}: of "
-                        "any cell, step_jacobians measures how gradients grow")  # fmt: skip
+        hint = cells_of(w) if isinstance(w, Module) and not isinstance(w, Cell) else ""
+        raise TypeError(f"w: expected an RNNCell, whose step is φ(W h + ...), or its matrix W, got "
+                        f"{type(w).__name__ if hint else described(w)}: of any cell, step_jacobians measures how "
+                        f"gradients grow{hint}")  # fmt: skip
     elif nonlinearity is None:
         raise ValueError("nonlinearity: expected one beside a matrix: how steep it is, is half of the bound")
     if not isinstance(nonlinearity, str) or nonlinearity not in LIPSCHITZ:
         raise ValueError(f"nonlinearity: expected one of {', '.join(map(repr, LIPSCHITZ))}, of which is known how "
                          f"steep they are, got {nonlinearity!r}")  # fmt: skip
-    matrix = square(host(w))
+    matrix = host(w)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ShapeError(f"w: expected a square matrix, got {described(w)}")
     if not np.isfinite(matrix).all():
         raise ValueError("w: expected finite numbers, got NaN or infinities among them")
     norm = float(np.linalg.norm(matrix, 2)) if len(matrix) else 0.0

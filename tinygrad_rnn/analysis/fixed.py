@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import whole
 from ..plotting import axes
 from . import given
+from .maps import map_of
 from .newton import brackets, newton, repeated, tangent
 
 NEUTRAL = 1e-6  # a multiplier whose modulus is so close to 1 is neither inside nor outside the unit circle
@@ -114,10 +115,10 @@ class FixedPoints:
         ax : matplotlib Axes, optional
             Where to draw.
         """
-        ax = axes(ax)
         points = self.points if self.points.ndim == 2 else np.stack([self.points] * 2, axis=1)
         if len(self) and points.shape[1] != 2:
             raise ValueError(f"plot: points of {points.shape[1]} numbers are not drawn: see .points")
+        ax = axes(ax)
         mark(ax, points, self.kinds)
         return ax
 
@@ -144,8 +145,9 @@ def fixed_points(f: Callable, starts: Any = None, *, interval: Any = None, perio
 
     Parameters
     ----------
-    f : callable
-        The map of one point: ``lambda x: 3.5 * x * (1 - x)``, ``lambda x: tg.tanh(W @ x)``, or :func:`as_map`'s.
+    f : callable or Cell
+        The map of one point: ``lambda x: 3.5 * x * (1 - x)``, ``lambda x: tg.tanh(W @ x)``. A cell is one with zeros
+        for its input; with another, see :func:`as_map`.
     starts : array, (n,) or (n, d), optional
         Numbers, or vectors, from which Newton's method starts.
     interval : tuple of two numbers, optional
@@ -168,7 +170,7 @@ def fixed_points(f: Callable, starts: Any = None, *, interval: Any = None, perio
     >>> cycle.points.round(5), cycle.kinds[0]
     (array([0.38282, 0.50088, 0.82694, 0.875  ]), 'sink')
     """
-    given.check_callable("f", f, "of one point")
+    f = map_of(f, numbers=interval is not None)
     period = whole("period", period, 1)
     if (starts is None) == (interval is None):
         raise TypeError("fixed_points: expected either starts, or interval=(a, b), and not both")

@@ -1,15 +1,16 @@
 """The flow of a gradient back through time: how large it is at each state, and at each gate, of each layer.
 
-Nothing is derived here: it is what the tape gives with regard to what :func:`~tinygrad_rnn.nn.watching` has seen.
+Nothing is derived here: it is what the tape gives with regard to what the scans of a model's cells show.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,14 +19,16 @@ from ..arrays import has_gradient
 from ..bptt import checked_loss
 from ..compile import compiled
 from ..errors import ShapeError, described
-from ..nn import Module, watching
+from ..nn import Cell, Module
 from ..nn.recurrent import drawn_from
-from ..ops.checkpoint import set_states
-from ..ops.checkpoint import states as draws_of
-from ..plotting import axes
+from ..nn.watch import watching_scans
+from ..ops.checkpoint import drawn_again
+from ..plotting import axes, log_line
+from ..show import tape
 from ..tensor import Tensor
 from ..transforms import pulled, recording
-from .steps import host, norms
+from . import given
+from .steps import host, named, norms
 
 SHOWN = 8  # lines in a figure: where there would be more, only those of the states
 
@@ -39,9 +42,11 @@ class GradientFlow:
     loss : float
         The loss.
     norms : dict of arrays, (time, batch)
-        ‖∂L/∂v_t‖ of each sequence, for each v that was seen: ``"layers.0.forward.state"``, or ``"state"`` of a single
-        cell; ``"state[0]"``, ``"state[1]"`` where a state is a tuple; gates as the cell calls them. NaN, where a step
-        was not computed; inf, where the gradient is more than its dtype holds.
+        ‖∂L/∂v_t‖ of each sequence, for each v that was seen. Before its name is where in the model the cell is, as
+        before the names of its weights: ``"encoder.layers.0.forward.state"``; ``"state"`` of a model that is a cell.
+        ``"state[0]"``, ``"state[1]"`` where a state is a tuple; gates as the cell calls them. Where a cell was run over
+        several sequences, one call after another, ``"state (2)"`` is of the second. NaN, where a step was not computed;
+        inf, where the gradient is more than its dtype holds.
     states, gates : tuple of str
         Which of the names are tensors of a state; and which are something else. What is a tensor of the state under a
         name of its own, such as c of an LSTM, which is ``"state[1]"``, is in neither.
@@ -74,17 +79,12 @@ class GradientFlow:
         array, (time,)
             NaN, where a step was not computed.
         """
-        values = self._of(name)
+        values = named(self.norms, name)
         return norms(values, 1) / np.sqrt(max(1, values.shape[1]))
-
-    def _of(self, name: str) -> np.ndarray:
-        if name not in self.norms:
-            raise KeyError(f"name: expected one of {list(self.norms)}, got {name!r}")
-        return self.norms[name]
 
     @property
     def share(self) -> dict[str, float]:
-        """Of each gate, its part of the squared norm of all gates in its layer and direction, over all steps."""
+        """Of each gate, its part of the squared norm of all gates of that cell in that scan, over all steps."""
         sizes = {name: float(norms(np.nan_to_num(self.norms[name], posinf=np.inf), 0)) for name in self.gates}
         groups = {place(name): [sizes[n] for n in sizes if place(n) == place(name)] for name in sizes}
         totals = {name: float(norms(np.array(group), 0)) for name, group in groups.items()}
@@ -105,14 +105,13 @@ class GradientFlow:
         matplotlib Axes
             Those.
         """
-        ax = axes(ax)
         if names is None:
             names = self.states + (self.gates if len(self.states + self.gates) <= SHOWN else ())
-        for i, name in enumerate([names] if isinstance(names, str) else names):
-            values = self.rms(name)
-            seen = np.isfinite(values) & (values > 0)
-            ax.semilogy(np.flatnonzero(seen), values[seen], "-" if name in self.states else "--", color=f"C{i % 10}",
-                        label=name)  # fmt: skip
+        lines = {name: self.rms(name) for name in ([names] if isinstance(names, str) else names)}
+        ax = axes(ax)
+        for i, (name, values) in enumerate(lines.items()):
+            style = "-" if name in self.states else "--"
+            log_line(ax, np.arange(len(values)), values, style, color=f"C{i % 10}", label=name)
         ax.set(xlabel="step $t$", ylabel="norm of $\\partial L/\\partial v_t$", title="The gradient, back through time")
         ax.legend(fontsize="small")
         return ax
@@ -155,7 +154,8 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
     Raises
     ------
     ValueError
-        No cell of the model was run by a scan; or only in checkpointed ones, which keep no tape of their steps.
+        The model has no cells, or none was run by a scan; or only in checkpointed ones, which keep no tape of their
+        steps; or the loss was not computed from what they returned.
     FloatingPointError
         The loss is not finite.
 
@@ -174,20 +174,19 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
     """
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a module, got {described(model)}")
-    if not callable(loss):
-        raise TypeError(f"loss: expected a function loss(model, batch), got {described(loss)}")
-    generators = drawn_from(model)
-    draws = draws_of(generators)
-    try:
-        with recording(), compiled(False), differentiable(model), watching(model) as seen:
-            value = checked_loss(loss(model, batch))
-    finally:
-        set_states(generators, draws)
+    given.check_callable("loss", loss, "loss(model, batch)")
+    if not any(isinstance(part, Cell) for part in model.modules()):
+        raise ValueError(f"model: {type(model).__name__} has no cells: there are no states, and no steps")
+    with (
+        drawn_again(drawn_from(model)), recording(), compiled(False), differentiable(model),
+        watching_scans(model) as scans,
+    ):  # fmt: skip
+        value = checked_loss(loss(model, batch))
     if value.size != 1:
         raise ValueError(f"loss: expected a single number, got {described(value)}: its mean, say")
-    if not seen:
-        raise ValueError(f"model: {type(model).__name__}: none of its cells was run over a sequence, by nn.scan or a "
-                         "Recurrent: a loss that does has something to be watched")  # fmt: skip
+    if not (seen := by_name(model, scans)):
+        raise ValueError("loss: it runs no cell of the model by tg.scan, or by an nn.Recurrent, and only those are "
+                         "watched: in the place of a loop over cell(x, state) put tg.scan(cell, xs)")  # fmt: skip
     if not np.isfinite(number := value.item()):
         raise FloatingPointError(f"loss: it is {number}: tg.anomaly() says which operation it was")
     return flow_of(value, number, seen)
@@ -206,47 +205,73 @@ def differentiable(model: Module) -> Iterator[None]:
             x.requires_grad = False
 
 
-def flow_of(value: Tensor, number: float, seen: dict[str, list]) -> GradientFlow:
-    """The gradients of a loss by all that was seen on its tape."""
-    found = dict(chain.from_iterable(series(name, steps) for name, steps in seen.items()))
-    if not found:
-        raise ValueError("model: nothing that was seen is on the tape: a checkpointed scan keeps none of its steps "
-                         "(checkpoint=False), and neither does what runs in no_grad()")  # fmt: skip
-    tensors = [x for steps in found.values() for x in steps if x is not None]
-    gs = iter(pulled(value, None, tensors, create_graph=False, retain_graph=False))
-    states = tuple(name for name in found if is_state(name))
-    held = {id(x) for name in states for x in found[name] if x is not None}
-    measured = {name: over_time(name, [None if x is None else next(gs) for x in xs]) for name, xs in found.items()}
-    gates = tuple(n for n, xs in found.items() if not all(x is None or id(x) in held for x in xs))
-    return GradientFlow(number, measured, states, gates)
+class Series(NamedTuple):
+    """A tensor that was seen, at all steps; None, where there was none, or it is not on the tape."""
+
+    steps: list
+    batch: tuple  # the number of sequences; (), where there is one, without an axis of its own
+    of_state: bool  # the cell calls it a part of its state: before a mask, or a wrapper, made another one of it
 
 
-def series(name: str, steps: list) -> Iterator[tuple[str, list]]:
-    """What was seen under a name: for each tensor of it those of all steps, if a gradient can flow there."""
-    like = next(step for step in steps if step is not None)
-    leaves = [[None] * len(trees.flatten(like)[0]) if s is None else trees.flatten(s)[0] for s in steps]
-    for path, *parts in zip(trees.paths(like, name), *leaves):
-        on_tape = [x if isinstance(x, Tensor) and x.node is not None else None for x in parts]
-        if any(x is not None for x in on_tape):
-            yield path, on_tape
-
-
-def over_time(name: str, gs: list) -> np.ndarray:
-    """The norms of gradients, (time, batch); NaN where there is none."""
-    rows = [None if g is None else norms(np.atleast_2d(host(g)), 1) for g in gs]
-    sizes = {len(row) for row in rows if row is not None}
-    if len(sizes) > 1:
-        raise ShapeError(f"{name}: it was seen in scans of different batches, of {sorted(sizes)} sequences: expected "
-                         "one size, in one call of the loss")  # fmt: skip
-    missing = np.full(sizes.pop(), np.nan)
-    found = np.stack([missing if row is None else np.where(np.isnan(row), np.inf, row) for row in rows])
+def by_name(model: Module, scans: list) -> dict[str, Series]:
+    """All that the cells of a model have shown in some scans."""
+    places, times, found = {module: name for name, module in model.named_modules()}, Counter(), {}
+    for cell, like, shown in scans:
+        prefix = f"{place}." if (place := places.get(cell)) else ""
+        times[prefix] += 1
+        suffix = f" ({times[prefix]})" if times[prefix] > 1 else ""
+        within = [part for part in cell.modules() if isinstance(part, Cell)]
+        parts = {name for part in within for name in re.findall(r"\w+", part.state_names)}
+        batch = like[:1] if len(like) > (cell.input_size is not None) else ()
+        for name, steps in shown.items():
+            for path, tensors in by_leaf(name, steps):
+                found[f"{prefix}{path}{suffix}"] = Series(tensors, batch, name in parts)
     return found
 
 
-def place(name: str) -> str:
-    """The layer and direction of a name."""
-    return name.rpartition(".")[0]
+def by_leaf(name: str, steps: list) -> Iterator[tuple[str, list]]:
+    """What was seen under a name: for each tensor of it those of all steps, where a gradient can flow there."""
+    like = next(step for step in steps if step is not None)
+    leaves = [[None] * len(trees.flatten(like)[0]) if s is None else trees.flatten(s)[0] for s in steps]
+    for path, *parts in zip(trees.paths(like, name), *leaves):
+        yield path, [x if isinstance(x, Tensor) and x.node is not None else None for x in parts]
+
+
+def flow_of(value: Tensor, number: float, seen: dict[str, Series]) -> GradientFlow:
+    """The gradients of a loss by all that was seen on its tape."""
+    found = {name: one for name, one in seen.items() if any(x is not None for x in one.steps)}
+    if not found:
+        raise ValueError("model: nothing that was seen is on the tape: a checkpointed scan keeps none of its steps "
+                         "(checkpoint=False), and neither does what runs in no_grad()")  # fmt: skip
+    tensors = [x for one in found.values() for x in one.steps if x is not None]
+    if value.node is None or {x.node for x in tensors}.isdisjoint(tape(value)):
+        raise ValueError("loss: it was not computed from anything that the cells have returned, as far as the tape "
+                         "knows: was that detached on the way, by .data, .detach(), or no_grad()?")  # fmt: skip
+    gs = iter(pulled(value, None, tensors, create_graph=False, retain_graph=False))
+    states = tuple(name for name in found if is_state(name))
+    held = {id(x) for name in states for x in found[name].steps if x is not None}
+    measured = {name: over_time(name, [None if x is None else next(gs) for x in one.steps], one.batch)
+                for name, one in found.items()}  # fmt: skip
+    gates = tuple(name for name, one in found.items()
+                  if not one.of_state and not all(x is None or id(x) in held for x in one.steps))  # fmt: skip
+    return GradientFlow(number, measured, states, gates)
+
+
+def over_time(name: str, gs: list, batch: tuple) -> np.ndarray:
+    """The norms of gradients, (time, batch); NaN where there is none."""
+    rows = [None if g is None else norms(host(g) if g.shape[:1] == batch else host(g)[None], 1) for g in gs]
+    sizes = {len(row) for row in rows if row is not None}
+    if len(sizes) > 1:
+        raise ShapeError(f"{name}: expected as many rows at each step, one for each sequence, got {sorted(sizes)}")
+    missing = np.full(sizes.pop(), np.nan)
+    return np.stack([missing if row is None else np.where(np.isnan(row), np.inf, row) for row in rows])
+
+
+def place(name: str) -> tuple[str, str]:
+    """Where the cell of a name is, and which of its scans it was."""
+    where, _, own = name.rpartition(".")
+    return where, own.partition(" ")[2]
 
 
 def is_state(name: str) -> bool:
-    return name.rpartition(".")[2].partition("[")[0] == "state"
+    return name.rpartition(".")[2].partition(" ")[0].partition("[")[0] == "state"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import trees
 from ..arrays import move
 from ..errors import ShapeError, described
 from ..modes import no_grad
@@ -31,11 +32,15 @@ def interval(name: str, value: Any) -> tuple[float, float]:
 
 
 def floats(name: str, value: Any, ndim: tuple[int, ...] | None = None, what: str = "") -> np.ndarray:
-    """Finite floating-point numbers, as a NumPy array in double precision; of so many axes, where that is said."""
+    """Finite floating-point numbers, as a NumPy array in double precision; of so many axes, where that is said.
+
+    Python's own numbers may be whole ones, also in lists and tuples; an array of integers is refused.
+    """
     array = np.asarray(move(bare(value), "cpu") if isinstance(value, Tensor) else value)
+    if array.dtype.kind in "iu" and all(type(x) is int for x in trees.flatten(value)[0]):
+        array = array.astype(float)
     if array.dtype.kind != "f":
-        written = f": write {float(array)!r}" if array.ndim == 0 and array.dtype.kind in "iu" else ": astype(float)"
-        raise TypeError(f"{name}: expected floating-point numbers{what}, got {described(value)}{written}")
+        raise TypeError(f"{name}: expected floating-point numbers{what}, got {described(value)}: astype(float)")
     if ndim is not None and array.ndim not in ndim:
         raise ShapeError(f"{name}: expected floating-point numbers{what}, got {described(array)}")
     if not np.isfinite(array).all():

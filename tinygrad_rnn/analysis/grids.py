@@ -10,7 +10,7 @@ from ..errors import ShapeError, described, whole
 from ..nn import Cell
 from ..ops import reshape
 from . import given
-from .maps import as_map
+from .maps import as_map, map_of
 
 
 class Grid:
@@ -20,8 +20,7 @@ class Grid:
         cell = isinstance(f, Cell)
         if not cell and x is not None:
             raise TypeError("x: an input is for a cell; a function has it in itself")
-        self.f = as_map(f, x) if cell else f
-        given.check_callable("f", f, "of rows, or a Cell")
+        self.f = as_map(f, x) if cell else map_of(f, what="of rows")
         resolution = whole("resolution", resolution, 2)
         self.xs = np.linspace(*given.interval("xlim", xlim), resolution)
         self.ys = None if ylim is None else np.linspace(*given.interval("ylim", ylim), resolution)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import whole
+from ..errors import described, whole
 from ..plotting import axes
+from .bounds import GradientBound
 from .steps import host, steps_of
 
 
@@ -122,6 +123,8 @@ class StepJacobians:
         matplotlib Axes
             Those.
         """
+        if bound is not None and not isinstance(bound, GradientBound):
+            raise TypeError(f"bound: expected what gradient_bound returns, got {described(bound)}")
         ax, logs, k = axes(ax), self.log_products() / np.log(10), np.arange(len(self.matrices) + 1)
         logs = np.where(np.isfinite(logs), logs, np.nan)
         there = ~np.isnan(logs).all(axis=1)
@@ -152,7 +155,8 @@ def step_jacobians(cell: Any, xs: Any, state: Any = None, *, progress: bool = Tr
 
     A step depends on its input and the state before it, and on nothing else. So the sequence is run once, and then all
     steps at once: a single step of (time · batch · size) rows, and a walk back, give all matrices. (In parts, where
-    they are many.) ::
+    they are many.) The result is time · batch · size² numbers: where that is too much, take fewer sequences, or
+    :func:`lyapunov_exponents`, which keeps no matrices. ::
 
         ∂s_t/∂s_k = J_t J_{t-1} ... J_{k+1},        dL/ds_k = (∂s_t/∂s_k)ᵀ dL/ds_t
 

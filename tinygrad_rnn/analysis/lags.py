@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from ..bptt import paths_back
+from ..bptt import checked_loss, paths_back
 from ..errors import described
 from ..nn import Module
-from ..nn.recurrent import checked_sequence, prepared
-from ..plotting import axes
+from ..nn.recurrent import checked_sequence, drawn_from, prepared
+from ..ops.checkpoint import drawn_again
+from ..plotting import axes, log_image, log_line
 from ..progress import counted
 from ..tensor import Tensor
 from ..transforms import recording
-from .steps import host, norms
+from . import given
+from .steps import host, named, norms
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +65,10 @@ class Contributions:
         array, (time,)
             For lags from 0; NaN, where there is no such t.
         """
-        matrix = self._of(name)
+        matrix = named(self.norms, name)
         found = [np.diagonal(matrix, -lag) for lag in range(len(matrix))]
         found = [values[~np.isnan(values)] for values in found]
         return np.array([values.mean() if len(values) else np.nan for values in found])
-
-    def _of(self, name: str) -> np.ndarray:
-        if name not in self.norms:
-            raise KeyError(f"name: expected one of {list(self.norms)}, got {name!r}")
-        return self.norms[name]
 
     def plot(self, ax: Any = None, names: Any = None) -> Any:
         """Draw the norms over the lag, on a logarithmic scale, a line for each parameter.
@@ -88,16 +85,16 @@ class Contributions:
         matplotlib Axes
             Those.
         """
+        names = self.norms if names is None else [names] if isinstance(names, str) else names
+        lines = {name: self.by_lag(name) for name in names}
         ax = axes(ax)
-        for i, name in enumerate(self.norms if names is None else [names] if isinstance(names, str) else names):
-            values = self.by_lag(name)
-            seen = np.isfinite(values) & (values > 0)
-            ax.semilogy(np.flatnonzero(seen), values[seen], color=f"C{i % 10}", label=name)
+        for i, (name, values) in enumerate(lines.items()):
+            log_line(ax, np.arange(len(values)), values, color=f"C{i % 10}", label=name)
         ax.set(xlabel="lag $t-k$", ylabel="norm of the term", title="The parts of the gradient, by lag")
         ax.legend(fontsize="small")
         return ax
 
-    def image(self, ax: Any = None, name: str | None = None) -> Any:
+    def image(self, ax: Any = None, name: str | None = None, **keywords: Any) -> Any:
         """Draw log10 of the norms as an image, t by k, with a bar of its colours.
 
         Parameters
@@ -106,17 +103,18 @@ class Contributions:
             What to draw on; by default new ones.
         name : str, optional
             Of a parameter; by default the first.
+        **keywords
+            For ``ax.pcolormesh``: ``vmin`` and ``vmax``, say, where several images are to be compared.
 
         Returns
         -------
         matplotlib Axes
             Those.
         """
-        ax, name = axes(ax), next(iter(self.norms)) if name is None else name
-        with np.errstate(divide="ignore"):
-            image = np.ma.masked_invalid(np.log10(self._of(name)))
-        shown = ax.pcolormesh(np.arange(len(image)), np.arange(len(image)), image, cmap="viridis", shading="nearest")
-        ax.figure.colorbar(shown, ax=ax, label="$\\log_{10}$ of the norm")
+        name = next(iter(self.norms)) if name is None else name
+        matrix, steps = named(self.norms, name), np.arange(len(self.losses))
+        ax = axes(ax)
+        log_image(ax, steps, steps, matrix, **keywords)
         ax.set(xlabel="step $k$", ylabel="loss of step $t$", title=f"The terms of $dE_t$ / d {name}")
         return ax
 
@@ -147,7 +145,7 @@ def contributions(
     Parameters
     ----------
     cell : Cell or function ``step(x, state)``
-        Any cell.
+        Any cell. What it draws (dropout, noise), it will draw again afterwards.
     xs : array or Tensor, (time, ...)
         The inputs.
     loss : function ``loss(y, t)``
@@ -166,6 +164,8 @@ def contributions(
 
     Raises
     ------
+    ValueError
+        The loss of a step is not a single number.
     FloatingPointError
         The loss of a step is not finite.
 
@@ -182,19 +182,22 @@ def contributions(
         parameters = dict(cell.named_parameters()) if isinstance(cell, Module) else {}
     if not isinstance(parameters, Mapping) or not all(isinstance(p, Tensor) for p in parameters.values()):
         raise TypeError(f"parameters: expected tensors by name, {{'W': W}}, say, got {described(parameters)}")
-    if not parameters or not all(p.requires_grad for p in parameters.values()):
-        raise ValueError("parameters: expected at least one tensor, and all to require gradients; a function does not "
-                         "say which it uses: pass them, {'W': W}, say")  # fmt: skip
-    if not callable(loss):
-        raise TypeError(f"loss: expected a function loss(y, t), got {described(loss)}")
+    if not parameters:
+        raise ValueError(f"parameters: expected at least one tensor; {described(cell)} does not say which it uses: "
+                         "pass them, {'W': W}, say")  # fmt: skip
+    if frozen := [name for name, p in parameters.items() if not p.requires_grad]:
+        raise ValueError(f"parameters: expected all to require gradients; {', '.join(frozen)}: frozen, set "
+                         "requires_grad = True, or leave it out")  # fmt: skip
+    given.check_callable("loss", loss, "loss(y, t)")
+    module = cell
     cell, xs, state, *_ = prepared(cell, checked_sequence(xs), state)
     if not (time := len(xs)):
         raise ValueError(f"xs: expected at least one step, got {described(xs)}: the first axis is time")
     losses = np.full(time, np.nan)
     sizes = {name: np.full((time, time), np.nan) for name in parameters}
     sums = {name: np.zeros(p.shape) for name, p in parameters.items()}
-    paths = groupby(paths_back(cell, xs, state, loss, [*parameters.values()]), itemgetter(0))
-    with recording():
+    paths = groupby(paths_back(cell, xs, state, single(loss), [*parameters.values()]), itemgetter(0))
+    with recording(), drawn_again(drawn_from(module) if isinstance(module, Module) else []):
         for t, path in counted(paths, progress, "contributions", total=time):
             for _, k, e, terms in path:
                 losses[t] = e.item()
@@ -206,3 +209,14 @@ def contributions(
     if np.isnan(losses).all():
         raise ValueError("loss: it returned None for each step: expected a number for at least one")
     return Contributions(losses, sizes, sums)
+
+
+def single(loss: Callable) -> Callable:
+    """The same loss; what is not a single number is refused."""
+
+    def checked(y: Any, t: int) -> Any:
+        if (e := loss(y, t)) is not None and checked_loss(e).size != 1:
+            raise ValueError(f"loss: expected a single number, got {described(e)} at step {t}: its mean, say")
+        return e
+
+    return checked

@@ -1,7 +1,7 @@
 """Losses as a landscape: over two numbers, and along one of them.
 
-What is drawn is a function of one or two numbers that returns a loss, a tensor. ``along.py`` makes one of a model, by
-varying some of its weights; ``descent.py`` walks down.
+What is drawn is a function of one or two numbers that returns a loss, a tensor. ``directions.py`` makes one of a model,
+by varying some of its weights; ``paths.py`` walks down.
 """
 
 from __future__ import annotations

@@ -12,9 +12,12 @@ from ..arrays import is_array
 from ..errors import ShapeError, described, whole
 from ..nn import Cell
 from ..nn.recurrent import name_of, stepping
+from ..ops import reshape
 from ..plotting import axes
 from ..tensor import bare
 from .steps import steps_of
+
+NEUTRAL = 1e-9  # a sum of exponents that is so little below 0 is 0, and rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,8 @@ class LyapunovExponents:
     ----------
     growth : array, (steps, batch, number)
         By how much each direction has grown in each step, ``log |R_ii|``: their mean is the exponent.
+    size : int
+        How many numbers there are in a state: so many exponents there are in all.
 
     Examples
     --------
@@ -38,6 +43,7 @@ class LyapunovExponents:
     """
 
     growth: np.ndarray
+    size: int
 
     @property
     def exponents(self) -> np.ndarray:
@@ -58,10 +64,11 @@ class LyapunovExponents:
     def dimension(self) -> float:
         """Kaplan and Yorke's dimension of the attractor; NaN, if more exponents were needed to say it."""
         sums = np.cumsum(self.exponents)
-        if sums[0] < 0:
-            return 0.0
-        j = int(np.flatnonzero(sums >= 0)[-1]) + 1
-        return j + sums[j - 1] / abs(self.exponents[j]) if j < len(sums) else np.nan
+        growing = np.flatnonzero(sums >= -NEUTRAL)
+        j = int(growing[-1]) + 1 if len(growing) else 0
+        if j == len(sums):
+            return float(j) if j == self.size else np.nan
+        return j + max(0.0, float(sums[j - 1])) / abs(self.exponents[j]) if j else 0.0
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the exponents over the steps that they were found from: the first ten of them.
@@ -170,7 +177,7 @@ def lyapunov_exponents(
                 growth.append(np.log(np.abs(np.diagonal(R, axis1=-2, axis2=-1))))
     growth = np.stack(growth[discard:])
     order = np.argsort(-growth.mean(axis=(0, 1)), kind="stable")
-    return LyapunovExponents(growth[..., order])
+    return LyapunovExponents(growth[..., order], size)
 
 
 def autonomous(f: Any, state: Any, steps: Any) -> tuple:
@@ -187,12 +194,14 @@ def autonomous(f: Any, state: Any, steps: Any) -> tuple:
     points = points.reshape(1, -1) if points.ndim < 2 else points
     name = name_of(stepping(f, points))
 
-    def step(x: Any, state: Any) -> tuple[Any, Any]:
+    def step(x: Any, before: Any) -> tuple[Any, Any]:
         try:
-            state = f(state)
+            state = f(before)
         except (IndexError, ValueError) as error:
             error.add_note(f"in {name}, which is given {points.shape}, (batch, size): coordinates are x[..., 0], ...")
             raise
+        if state is before:  # of a map that changes nothing; a part that is handed on would be taken for a constant
+            state = reshape(state, state.shape)
         if getattr(state, "shape", None) != (*x.shape[:1], points.shape[1]):
             raise ShapeError(f"{name}: expected it to map (batch, size), here {points.shape}, to the same, got "
                              f"{described(state)}: coordinates are on the last axis, x[..., 0]")  # fmt: skip

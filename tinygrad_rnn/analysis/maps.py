@@ -15,11 +15,14 @@ import numpy as np
 from .. import trees
 from ..arrays import move
 from ..errors import described, whole
-from ..nn import Cell
-from ..ops import concatenate
+from ..modes import no_grad
+from ..nn import Cell, Module, Recurrent
+from ..nn.recurrent import cells_of
+from ..ops import concatenate, reshape
 from ..plotting import axes
 from ..tensor import Tensor, bare, tensor
 from . import given
+from .steps import drawing_nothing
 
 
 def iterate(f: Callable, x0: Any, n: int) -> np.ndarray:
@@ -27,8 +30,8 @@ def iterate(f: Callable, x0: Any, n: int) -> np.ndarray:
 
     Parameters
     ----------
-    f : callable
-        The map, from a tensor to one of the same shape.
+    f : callable or Cell
+        The map, from a tensor to one of the same shape; or a cell, as of :func:`as_map`, with zeros for its input.
     x0 : float or array
         Where it starts.
     n : int
@@ -44,7 +47,7 @@ def iterate(f: Callable, x0: Any, n: int) -> np.ndarray:
     >>> iterate(lambda x: x * x, 0.5, 3)
     array([0.5       , 0.25      , 0.0625    , 0.00390625])
     """
-    given.check_callable("f", f, "of one point")
+    f = map_of(f)
     orbit = [given.floats("x0", x0)]
     for _ in range(whole("n", n, 0)):
         orbit.append(given.value_of(f, orbit[-1]))
@@ -104,8 +107,8 @@ def cobweb(f: Callable, x0: float, n: int, interval: Any = None) -> Cobweb:
 
     Parameters
     ----------
-    f : callable
-        The map of a number.
+    f : callable or Cell
+        The map of a number; or a cell whose state is one.
     x0 : float
         Where it starts.
     n : int
@@ -129,6 +132,7 @@ def cobweb(f: Callable, x0: float, n: int, interval: Any = None) -> Cobweb:
     Cobweb: 30 steps from 0.7 to 0.183772
     """
     given.floats("x0", x0, (0,), ", one of them")
+    f = map_of(f, numbers=True)
     orbit = iterate(f, x0, n)
     if not np.isfinite(orbit).all():
         steps = int(np.argmin(np.isfinite(orbit)))
@@ -168,6 +172,8 @@ def as_map(cell: Cell, x: Any = None) -> Callable:
     (8, (5, 8))
     """
     if not isinstance(cell, Cell):
+        if hint := cells_of(cell) if isinstance(cell, Module) else "":
+            raise TypeError(f"cell: expected a Cell, got {type(cell).__name__}{hint}")
         raise TypeError(f"cell: expected a Cell, got {described(cell)}: a function is a map as it is")
     name = type(cell).__name__
     if x is None:
@@ -195,4 +201,34 @@ def as_map(cell: Cell, x: Any = None) -> Callable:
         return concatenate(flat, axis=-1).to("cpu")
 
     step.size = ends[-1]
+    with no_grad(), drawing_nothing(cell):
+        step(np.zeros(ends[-1]))
     return step
+
+
+def map_of(f: Any, numbers: bool = False, what: str = "of one point") -> Callable:
+    """A map of points, numbers or vectors: of a cell, what it does without input."""
+    if isinstance(f, Recurrent):
+        raise TypeError(f"f: {type(f).__name__} runs whole sequences, and is no map{cells_of(f)}")
+    if not isinstance(f, Cell):
+        given.check_callable("f", f, f"{what}, or a Cell")
+        return noted(f, cells_of(f)) if isinstance(f, Module) and cells_of(f) else f
+    of_vectors = as_map(f)
+    if not numbers:
+        return of_vectors
+    if of_vectors.size != 1:
+        raise ValueError(f"f: expected a map of numbers; a state of {type(f).__name__} has {of_vectors.size} of them")
+    return lambda x: reshape(of_vectors(reshape(x, (*x.shape, 1))), x.shape)
+
+
+def noted(f: Module, cells: str) -> Callable:
+    """The same map; if it is none, the error says where its cells are, which are."""
+
+    def map_(x: Any) -> Any:
+        try:
+            return f(x)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"{type(f).__name__} was called as a map, with a state, f(x){cells}")
+            raise
+
+    return map_

@@ -12,6 +12,7 @@ from ..errors import whole
 from ..plotting import axes
 from . import given
 from .fixed import FixedPoints, fixed_points, mark
+from .maps import map_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class PhaseLine:
     def __repr__(self) -> str:
         return f"PhaseLine from {self.xs[0]:.6g} to {self.xs[-1]:.6g}\n{self.fixed!r}"
 
-    def plot(self, ax: Any = None, graph: bool = True, arrows: int = 16) -> Any:
+    def plot(self, ax: Any = None, graph: bool = True, arrows: int = 16, legend: Any = True) -> Any:
         """Draw a line with arrows the way that f moves, its fixed points, and over it the graph of f(x) - x.
 
         Parameters
@@ -52,6 +53,8 @@ class PhaseLine:
             Whether the graph is drawn; without it, the line is all there is.
         arrows : int, optional
             How many.
+        legend : bool or dict, optional
+            Whether there is one; or keywords for ``ax.legend``.
         """
         ax = axes(ax, figsize=(7, 3 if graph else 1.2))
         ax.axhline(0, color="0.5", linewidth=1)
@@ -72,8 +75,7 @@ class PhaseLine:
             ax.set_ylabel("f(x) - x")
         else:
             ax.set_yticks([])
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend()
+        with_legend(ax, legend)
         return ax
 
 
@@ -106,13 +108,15 @@ class PhasePortrait:
         x, y = (f"{ends[0]:.6g} to {ends[-1]:.6g}" for ends in (self.xs, self.ys))
         return f"PhasePortrait, {x} by {y}\n{self.fixed!r}"
 
-    def plot(self, ax: Any = None, **keywords: Any) -> Any:
+    def plot(self, ax: Any = None, legend: Any = True, **keywords: Any) -> Any:
         """Draw arrows of one length (their colour is how far f moves), and the fixed points.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
             Where to draw.
+        legend : bool or dict, optional
+            Whether there is one, above, where a title would be; or keywords for ``ax.legend``, ``loc`` and others.
         **keywords
             For ``ax.quiver``.
         """
@@ -125,9 +129,14 @@ class PhasePortrait:
         ax.figure.colorbar(arrows, ax=ax, label="log10 of ‖f(x) - x‖")
         mark(ax, self.fixed.points.reshape(-1, 2), self.fixed.kinds)
         ax.set(xlabel="x[0]", ylabel="x[1]")
-        if len(self.fixed):
-            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+        with_legend(ax, {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 4} if legend is True else legend)
         return ax
+
+
+def with_legend(ax: Any, legend: Any) -> None:
+    """A legend, if it is wanted, and there is something to be named. legend: a bool, or its keywords."""
+    if legend is not False and ax.get_legend_handles_labels()[0]:
+        ax.legend(**({} if legend is True else legend))
 
 
 def phase_line(f: Callable, interval: Any) -> PhaseLine:
@@ -135,8 +144,8 @@ def phase_line(f: Callable, interval: Any) -> PhaseLine:
 
     Parameters
     ----------
-    f : callable
-        The map of a number.
+    f : callable or Cell
+        The map of a number; or a cell whose state is one, with zeros for its input.
     interval : tuple of two numbers
         Where to look.
 
@@ -152,7 +161,7 @@ def phase_line(f: Callable, interval: Any) -> PhaseLine:
         0.183772   period 1   multiplier 0.367544   sink
         0.816228   period 1   multiplier 1.632456   source
     """
-    a, b = given.interval("interval", interval)
+    f, (a, b) = map_of(f, numbers=True), given.interval("interval", interval)
     fixed = fixed_points(f, interval=(a, b))
     xs = np.linspace(a, b, 401)
     return PhaseLine(xs, np.array([given.value_of(f, x) - x for x in xs]), fixed)
@@ -163,8 +172,9 @@ def phase_portrait(f: Callable, xlim: Any, ylim: Any, resolution: int = 20) -> P
 
     Parameters
     ----------
-    f : callable
-        The map of a vector of two numbers; ``as_map(cell)``, of a cell with two units.
+    f : callable or Cell
+        The map of a vector of two numbers; or a cell whose state is one, with zeros for its input. With another, see
+        :func:`as_map`.
     xlim, ylim : tuple of two numbers
         The part of the plane.
     resolution : int, optional
@@ -185,7 +195,7 @@ def phase_portrait(f: Callable, xlim: Any, ylim: Any, resolution: int = 20) -> P
     [0. 0.]   period 1   multiplier [2.  0.5]   saddle
     [0.957504 0.      ]   period 1   multiplier [0.5      0.166372]   sink
     """
-    given.check_callable("f", f, "of one point")
+    f = map_of(f)
     resolution = whole("resolution", resolution, 2)
     xs, ys = (np.linspace(*given.interval(name, lim), resolution) for name, lim in (("xlim", xlim), ("ylim", ylim)))
     grid = np.stack(np.meshgrid(xs, ys), axis=-1)

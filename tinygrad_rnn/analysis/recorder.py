@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import whole
-from ..plotting import axes
+from ..nn import Module
+from ..plotting import axes, log_image
+from . import given
 from .flow import GradientFlow, gradient_flow
 
 
@@ -47,10 +49,11 @@ class FlowRecorder:
     """
 
     def __init__(self, loss: Callable, batch: Any, every: int = 1):
+        given.check_callable("loss", loss, "loss(model, batch)")
         self.loss, self.batch, self.every = loss, batch, whole("every", every, 1)
         self.flows: list[GradientFlow] = []
         self.calls: list[int] = []
-        self.called = 0
+        self.called, self.in_fit = 0, False
 
     def __call__(self, moment: Any) -> None:
         """Record, if it is time.
@@ -60,12 +63,12 @@ class FlowRecorder:
         moment : Moment or Module
             What ``fit`` gives to its callbacks, or a model.
         """
-        self.called += 1
+        self.called, self.in_fit = self.called + 1, not isinstance(moment, Module)
         if (self.called - 1) % self.every == 0:
             self.flows.append(gradient_flow(getattr(moment, "model", moment), self.loss, self.batch))
             self.calls.append(self.called)
 
-    def plot(self, ax: Any = None, name: str | None = None) -> Any:
+    def plot(self, ax: Any = None, name: str | None = None, **keywords: Any) -> Any:
         """Draw log10 of the norms (the rms over the batch) as an image, calls by time, with a bar of its colours.
 
         Parameters
@@ -74,6 +77,8 @@ class FlowRecorder:
             What to draw on; by default new ones.
         name : str, optional
             Of a state or gate; by default the first state.
+        **keywords
+            For ``ax.pcolormesh``: ``vmin`` and ``vmax``, say, where several images are to be compared.
 
         Returns
         -------
@@ -83,13 +88,14 @@ class FlowRecorder:
         if not self.flows:
             raise ValueError("plot: nothing has been recorded yet: pass the recorder to fit, callbacks=[recorder]")
         name = self.flows[0].states[0] if name is None else name
-        with np.errstate(divide="ignore"):
-            image = np.log10(np.stack([flow.rms(name) for flow in self.flows]))
+        rows = np.stack([flow.rms(name) for flow in self.flows])
         ax = axes(ax)
-        times, calls = np.arange(image.shape[1]), np.array(self.calls)
-        shown = ax.pcolormesh(times, calls, np.ma.masked_invalid(image), cmap="viridis", shading="nearest")
-        ax.figure.colorbar(shown, ax=ax, label="$\\log_{10}$ of the norm")
-        ax.set(xlabel="step $t$", ylabel="epoch", title=f"The gradient at {name}, while it is trained")
+        log_image(ax, np.arange(rows.shape[1]), np.array(self.calls), rows, **keywords)
+        ax.set(
+            xlabel="step $t$",
+            ylabel="epoch" if self.in_fit else "call",
+            title=f"The gradient at {name}, while it is trained",
+        )
         return ax
 
     def __repr__(self) -> str:

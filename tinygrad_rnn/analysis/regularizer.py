@@ -14,8 +14,8 @@ import numpy as np
 from .. import trees
 from ..arrays import has_gradient
 from ..errors import ShapeError, described
-from ..nn import Cell, scan
-from ..nn.recurrent import checked_sequence
+from ..nn import Cell, Module, scan
+from ..nn.recurrent import cells_of, checked_sequence
 from ..ops import concatenate, split, sqrt, where
 from ..tensor import Tensor, bare
 from ..transforms import grad
@@ -101,7 +101,8 @@ def gradient_regularizer(cell: Cell, xs: Any, states: Any, last: Any, *, compile
     (True, (8, 8))
     """
     if not isinstance(cell, Cell):
-        raise TypeError(f"cell: expected a Cell, got {described(cell)}")
+        hint = cells_of(cell) if isinstance(cell, Module) else ""
+        raise TypeError(f"cell: expected a Cell, got {type(cell).__name__ if hint else described(cell)}{hint}")
     data = checked_sequence(xs)
     floats = [has_gradient(bare(part).dtype) for part in trees.flatten(states)[0]]
     if data.ndim != 3 or not len(data) or not has_gradient(data.dtype):
@@ -138,10 +139,12 @@ def omega(passed: Tensor, direct: Any) -> Tensor:
 
 
 def sizes(deltas: Tensor) -> tuple[Tensor, Any]:
-    """The norms of gradients, and whether they have not vanished."""
-    squares = (deltas * deltas).sum(axis=-1)
-    alive = squares.data > VANISHED**2
-    return sqrt(where(alive, squares, 1.0)), alive
+    """The norms of gradients, scaled, so that no square overflows; and whether they have not vanished."""
+    largest = abs(bare(deltas)).max(axis=-1)
+    alive = largest > VANISHED
+    scale = np.where(alive, largest, np.ones_like(largest))
+    scaled = deltas / scale[..., None]
+    return sqrt(where(alive, (scaled * scaled).sum(axis=-1), 1.0)) * scale, alive
 
 
 def check_like(name: str, tree: Any, xs: Any) -> None:

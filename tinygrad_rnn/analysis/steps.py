@@ -20,8 +20,7 @@ from ..modes import no_grad
 from ..nn import Module, scan
 from ..nn.recurrent import checked_sequence, drawn_from, name_of, prepared
 from ..ops import concatenate, split
-from ..ops.checkpoint import set_states
-from ..ops.checkpoint import states as draws_of
+from ..ops.checkpoint import drawn_again
 from ..progress import counted
 from ..tensor import bare, tensor
 from ..transforms import pulled, recording
@@ -36,14 +35,14 @@ class Flat:
     ----------
     like : tree of tensors
         A state of that cell.
-    after : tree of tensors, optional
-        The one after it. What it has as it is, the same object, is constant: the masks of a dropout, say.
+    constant : list of bool, optional
+        Which of its tensors no step changes: the masks of a dropout, say.
     """
 
-    def __init__(self, like: Any, after: Any = None):
+    def __init__(self, like: Any, constant: list[bool] | None = None):
         leaves, self.rebuild = trees.flatten(like)
-        handed_on = [new is old for new, old in zip(trees.flatten(after)[0] or [None] * len(leaves), leaves)]
-        self.is_float = [has_gradient(bare(part).dtype) and not same for part, same in zip(leaves, handed_on)]
+        constant = constant or [False] * len(leaves)
+        self.is_float = [has_gradient(bare(part).dtype) and not same for part, same in zip(leaves, constant)]
         floats = [part for part, own in zip(leaves, self.is_float) if own]
         sizes = [int(np.prod(part.shape[1:], dtype=int)) for part in floats]
         self.size, self.cuts, self.shapes = sum(sizes), np.cumsum(sizes)[:-1].tolist(), [p.shape[1:] for p in floats]
@@ -113,13 +112,19 @@ def steps_of(cell: Any, xs: Any, state: Any = None) -> Steps:
     data = bare(checked_sequence(xs))
     if not len(data):
         raise ValueError(f"xs: expected at least one step, got {described(xs)}: the first axis is time")
-    if data.ndim < 2 or (data.ndim < 3 and getattr(cell, "input_size", None) is not None):
-        raise ShapeError(f"xs: expected (time, batch, features), got {described(xs)}: of one sequence, xs[:, None]")
+    if data.ndim < 2 or (data.ndim != 3 and getattr(cell, "input_size", None) is not None):
+        hint = ": of one sequence, xs[:, None]" if data.ndim < 3 else ""
+        raise ShapeError(f"xs: expected (time, batch, features), got {described(xs)}{hint}")
+    if not data.shape[1]:
+        raise ValueError(f"xs: expected at least one sequence, got {described(xs)}: the second axis is the batch")
     with no_grad(), drawing_nothing(cell):
         cell, data, state, *_ = prepared(cell, data, state)
         check_batch(name_of(cell), state, data.shape[1])
-        flat = Flat(state, cell.step(data[0], state)[1])
+        fresh = trees.map(lambda part: tensor(bare(part)), state)  # of one object in two places, each has its own
+        first = cell.step(data[0], fresh)[1]
         _, _, after = scan(cell, data, state, states=True)
+    leaves = zip(*(trees.flatten(s)[0] for s in (fresh, first, after)))
+    flat = Flat(state, [new is old and bool((bare(all_) == bare(old)).all()) for old, new, all_ in leaves])
     if not flat.parts:
         raise TypeError(f"{name_of(cell)}: state: expected floating-point numbers in it, which steps change")
     state, after = trees.map(bare, state), trees.map(bare, after)
@@ -134,11 +139,10 @@ def steps_of(cell: Any, xs: Any, state: Any = None) -> Steps:
 @contextmanager
 def drawing_nothing(module: Any) -> Iterator[None]:
     """Raise a ValueError, if a block has drawn from the generators of a module; they are as they were before."""
-    generators = drawn_from(module) if isinstance(module, Module) else []
-    draws = draws_of(generators)
-    yield
-    if draws_of(generators) != draws:
-        set_states(generators, draws)
+    with drawn_again(drawn_from(module) if isinstance(module, Module) else []) as drawn:
+        yield
+        has_drawn = drawn()
+    if has_drawn:
         raise ValueError(f"{type(module).__name__}: it draws random numbers (dropout, noise), so that a step is no "
                          "function of its input and state: call .eval() before")  # fmt: skip
 
@@ -177,6 +181,13 @@ def check_same(name: str, made: Any, after: Any, flat: Flat) -> None:
 def host(x: Any) -> np.ndarray:
     """A tensor or an array in the host's memory, in double precision: the norms of small numbers are smaller still."""
     return move(bare(x), "cpu").astype(np.float64)
+
+
+def named(results: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """The result of that name; a KeyError that says which there are."""
+    if name not in results:
+        raise KeyError(f"name: expected one of {list(results)}, got {name!r}")
+    return results[name]
 
 
 def norms(x: np.ndarray, axes: int) -> np.ndarray:

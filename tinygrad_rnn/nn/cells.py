@@ -15,7 +15,17 @@ import numpy as np
 
 from .. import trees
 from ..arrays import device_of, is_array
-from ..errors import DeviceError, ShapeError, StateError, check_features, check_kind, described, whole
+from ..errors import (
+    DeviceError,
+    ShapeError,
+    StateError,
+    check_features,
+    check_kind,
+    conversions,
+    counted,
+    described,
+    whole,
+)
 from ..ops import relu, sigmoid, split, tanh
 from ..tensor import Tensor, bare, tensor
 from .init import identity, normal, uniform
@@ -94,10 +104,16 @@ class Cell(Module):
             raise TypeError(f"{type(self).__name__}: set self.state_size, a number or a tuple: how large its state is")
         check_kind(f"{type(self).__name__}: x", x)
         x = bare(x)
-        return trees.map(lambda size: Tensor(np.zeros_like(x, shape=(*x.shape[:-1], size))), self.state_size)
+        try:
+            return trees.map(lambda size: Tensor(np.zeros_like(x, shape=(*x.shape[:-1], size))), self.state_size)
+        except (TypeError, ValueError) as error:
+            if all(isinstance(n, (int, np.integer)) and n >= 0 for n in trees.flatten(self.state_size)[0]):
+                raise
+            raise TypeError(f"{type(self).__name__}: state_size: expected an integer, 0 or more, or a tuple or dict of "
+                            f"them, got {self.state_size!r}") from error  # fmt: skip
 
     def watch(self, **named: Any) -> None:
-        """Show what a step has computed (its gates, say) to who is watching: see :func:`~tinygrad_rnn.nn.watching`."""
+        """Show what a step has computed, its gates, say, to whoever watches: see :func:`~tinygrad_rnn.nn.watching`."""
         show(self, named)
 
     # Checks, once a call or a scan, not at every step: what is wrong is said in the cell's words, not a product's
@@ -156,8 +172,12 @@ class Cell(Module):
 
     def checked(self, result: Any, state: Any) -> tuple[Any, Any]:
         """What step returned: an output, and a state like the one that it was given."""
-        y, after = pair(result, f"{type(self).__name__}.step")
-        return y, self._check_state(after, state, f"{type(self).__name__}.step: the state that it returned")
+        name = f"{type(self).__name__}.step"
+        y, after = pair(result, name)
+        if isinstance(after, (tuple, list, dict)) and not isinstance(state, (tuple, list, dict)):
+            raise ValueError(f"{name}: the state that it returned: expected {described(state)}, got {counted(after)}; "
+                             "of a state of several tensors, state_size is a tuple, a number for each")  # fmt: skip
+        return y, self._check_state(after, state, f"{name}: the state that it returned")
 
     def _check_input(self, x: Any, name: str, layout: str, got: Any) -> None:
         check_kind(name, x)
@@ -165,8 +185,7 @@ class Cell(Module):
         for p in self.parameters():
             if x.dtype != p.dtype:
                 raise TypeError(f"{name}: expected {p.dtype}, as the cell's weights are; it is {layout}, got "
-                                f"{described(got)}: convert it, astype({p.dtype.name!r}), or make the cell with "
-                                "another dtype")  # fmt: skip
+                                f"{described(got)}: {conversions(p.dtype, x)}")  # fmt: skip
             if device_of(bare(x)) != p.device:
                 raise DeviceError(f"{name}: expected it on {p.device!r}, where the cell's weights are; it is {layout}, "
                                   f"got {described(got)}: move one of them, with .to(device)")  # fmt: skip
@@ -174,7 +193,7 @@ class Cell(Module):
     def _check_state(self, state: Any, like: Any, name: str) -> Any:
         def check(like_part: Any, part: Any) -> Any:
             if not is_array(bare(part)) or described(part) != described(like_part):
-                raise ValueError(f"{name}: expected {described(like_part)}, got {described(part)}")
+                raise ValueError(f"{name}: expected {described(like_part)}, got {counted(part)}")
             return part
 
         return trees.map(check, like, state, name=name)
@@ -183,7 +202,9 @@ class Cell(Module):
 def pair(result: Any, name: str) -> tuple[Any, Any]:
     """What a step returned, if it is a pair. (A tensor of two rows could be taken apart like one, too.)"""
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"{name}: expected it to return a tuple (y, state), got {described(result)}")
+        several = isinstance(result, tuple) and len(result) > 2
+        way = ": put the state's tensors into one tuple, as in return y, (h, c)" if several else ""
+        raise TypeError(f"{name}: expected it to return a tuple (y, state), got {counted(result)}{way}")
     return result
 
 

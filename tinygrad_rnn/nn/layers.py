@@ -1,7 +1,7 @@
 """Layers of cells: any cells, stacked, in one direction or both.
 
 A layer is a :func:`~tinygrad_rnn.scan`; here is only what lies between the scans. Nothing remembers a state: it is
-returned, and who wants to go on from it hands it back. PyTorch's networks, by its names, are in ``networks.py``.
+returned, and to go on from it one hands it back. PyTorch's networks, by its names, are in ``networks.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from .. import trees
 from ..arrays import device_of, has_gradient, is_array, move
 from ..debug import label, users_level
-from ..errors import StateError, described, whole
+from ..errors import AnomalyError, StateError, described, whole
 from ..modes import no_grad
 from ..ops import broadcast_to, concatenate, swapaxes, where
 from ..tensor import Tensor, bare, tensor
@@ -225,7 +225,9 @@ class Recurrent(Module):
                 try:
                     reverse = direction == "backward"
                     ran.append(run(cell, xs, state, reverse=reverse, compiled=self.compiled, **options))
-                except (TypeError, ValueError) as error:
+                except AnomalyError:  # which says so itself
+                    raise
+                except Exception as error:
                     error.add_note(f"in layer {i}, {direction}, of {type(self).__name__}, of which x is {self._layout}")
                     raise
         if len(ran) == 1:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..arrays import move, new_array
+from ..arrays import has_gradient, move, new_array
 from ..errors import described
 from ..tensor import Tensor, tensor
 from .exchange import array_in
@@ -38,7 +38,8 @@ class Parameter(Tensor):
     """
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        made = tensor(data, requires_grad)
+        made = tensor(data)
+        made.requires_grad = requires_grad
         super().__init__(made._data, made.node)
 
     def __reduce__(self) -> tuple:
@@ -281,6 +282,55 @@ class Module:
                 x.grad = Tensor(move(x.grad._data, device))
         return self
 
+    def astype(self, dtype: Any) -> Module:
+        """Convert the parameters (with their gradients) and floating-point constants, in place; return the module.
+
+        Integers, and random generators, stay as they are. What was computed before has no gradient by the parameters
+        any more, and an optimiser has to be made anew.
+
+        Parameters
+        ----------
+        dtype : dtype
+            A floating-point one, such as ``np.float64``.
+
+        Returns
+        -------
+        Module
+            The module itself.
+
+        Raises
+        ------
+        TypeError
+            It is no floating-point dtype.
+        ValueError
+            A number is too large for it. Then nothing has changed.
+        RuntimeError
+            Parameters are computed ones, in a block of :meth:`replaced`.
+
+        Examples
+        --------
+        >>> from tinygrad_rnn import nn
+        >>> cell = nn.GRUCell(2, 3, rng=0).astype(np.float64)
+        >>> nn.scan(cell, np.ones((5, 1, 2)))[0].dtype
+        dtype('float64')
+        """
+        dtype, new = floating_dtype(dtype), {}
+        for name, x in self._tensors().items():
+            if x.dtype == dtype or not has_gradient(x.dtype):
+                continue
+            if x.node is not None and x.node.op is not None:
+                raise RuntimeError(f"{name}: it was computed, and replaces a parameter here: convert the module "
+                                   "outside of replaced()")  # fmt: skip
+            grad = None if x.grad is None else converted(f"{name}.grad", x.grad._data, dtype)
+            new[x] = converted(name, x._data, dtype), grad
+        for x, (data, grad) in new.items():
+            made = Tensor(data)
+            made.requires_grad = x.requires_grad
+            x._data, x.node = data, made.node
+            if grad is not None:
+                x.grad = Tensor(grad)
+        return self
+
     def train(self, mode: bool = True) -> Module:
         """Set ``.training``, here and below: some modules compute differently while they are trained."""
         for module in self.modules():
@@ -308,3 +358,24 @@ class Module:
         lines = "\n".join(([self.extra_repr()] if self.extra_repr() else []) + inside)
         lines = f"\n  {lines.replace(chr(10), chr(10) + '  ')}\n" if inside else lines
         return f"{type(self).__name__}({lines})"
+
+
+def floating_dtype(dtype: Any) -> np.dtype:
+    """The dtype, if numbers of it can have a gradient."""
+    try:
+        found = np.dtype(dtype)
+        if dtype is not None and has_gradient(found):
+            return found
+    except TypeError:
+        pass
+    raise TypeError(f"dtype: expected a floating-point dtype, such as np.float64, got {dtype!r}")
+
+
+def converted(name: str, array: Any, dtype: np.dtype) -> Any:
+    """The numbers in another dtype, if it has room for them."""
+    with np.errstate(over="ignore"):
+        new = array.astype(dtype)
+    lost = np.isfinite(array) & ~np.isfinite(new)
+    if lost.any():
+        raise ValueError(f"{name}: {abs(array[lost]).max():.3g} is too large for {dtype}")
+    return new

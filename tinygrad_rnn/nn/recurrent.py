@@ -17,12 +17,11 @@ import numpy as np
 
 from .. import trees
 from ..arrays import device_of, is_array, move
-from ..debug import label
-from ..errors import DeviceError, described
+from ..debug import label, labelled, looks_for_nan, nan_at
+from ..errors import AnomalyError, DeviceError, counted, described
 from ..modes import is_observed, no_grad
 from ..ops import stack, unstack, where
-from ..ops.checkpoint import set_states
-from ..ops.checkpoint import states as draws_of
+from ..ops.checkpoint import drawn_again
 from ..tensor import Tensor, bare
 from .cells import Cell, pair
 from .module import Module
@@ -102,7 +101,7 @@ def scan(
     """
     cell, *sequence = prepared(cell, xs, state, lengths, mask, reset, reverse)
     probe = unseen(drawn_from(cell)) if idle(*sequence) else nullcontext()
-    with probe, in_time(len(xs)) as shown:
+    with probe, in_time(xs, cell) as shown:
         options = {"reverse": reverse, "states": states, "pad_value": number(pad_value), "compiled": compiled}
         return unrolled(cell, *sequence, **options, shown=shown)
 
@@ -126,19 +125,20 @@ def unrolled(
     cell: Cell, xs: Any, state: Any, mask: Any, reset: Any, *, reverse: bool = False, states: bool = False,
     pad_value: float = 0, compiled: Any = False, shown: dict | None = None,
 ) -> tuple:  # fmt: skip
-    """The loop. What is shown to who is watching is kept in ``shown``, by time."""
+    """The loop. What is shown to whoever is watching is kept in ``shown``, by time."""
     data, name = bare(xs), name_of(cell)
     step, start = cell.step, state
 
-    def first(x: Any) -> tuple[Any, Any]:
-        y, after = cell.checked(step(x, state), state)
+    def checked(result: Any) -> tuple[Any, Any]:
+        y, after = cell.checked(result, start)
         if not isinstance(y, (Tensor, Real)) and not is_array(y):
-            raise TypeError(f"{name}: its output: expected a tensor or an array, got {described(y)}")
+            way = ": concatenate them" if isinstance(y, (tuple, list, dict)) else ""
+            raise TypeError(f"{name}: its output: expected a tensor or an array, got {counted(y)}{way}")
         return y, after
 
     if not len(data):
         with no_grad():
-            y, _ = first(np.zeros_like(data, shape=data.shape[1:]))
+            y, _ = checked(step(np.zeros_like(data, shape=data.shape[1:]), state))
         none = trees.map(lambda part: part[:0], stacked([state]))
         return (stack([y])[:0], state, none) if states else (stack([y])[:0], state)
 
@@ -152,6 +152,9 @@ def unrolled(
     if is_observed():
         step = numbered(step, name, times)
     step = wrapped(cell, step, data, mask, reset, times, pad_value)
+    if looks_for_nan():
+        computed = isinstance(xs, Tensor) and xs.requires_grad
+        step = suspicious(step, name, times, "was there before the scan" if computed else "came in with the data")
     if shown is not None:
         step = noted(cell, step, shown, times)
     made: list = []
@@ -160,11 +163,16 @@ def unrolled(
 
     with collector_paused():
         x, *others = unstack(xs) if times == range(len(data)) else [*map(unstack(xs).__getitem__, times)]
-        y, state = first(x)
-        ys = [y]
-        for x in others:
-            y, state = step(x, state)
-            ys.append(y)
+        ys: list = []
+        where = located(name, times, ys)
+        with where:
+            result = step(x, state)
+        y, state = checked(result)
+        ys.append(y)
+        with where:
+            for x in others:
+                y, state = step(x, state)
+                ys.append(y)
         if times != range(len(data)):
             ys = by_time(ys, times, order, missing=np.full_like(bare(y), pad_value))
             made = by_time(made, times, order, missing=start, held=True) if states else made
@@ -197,6 +205,22 @@ def numbered(step: Callable, name: str, times: Sequence) -> Callable:
             return step(x, state)
 
     return numbered_step
+
+
+def suspicious(step: Callable, name: str, times: Sequence, source: str) -> Callable:
+    """The same step, but a NaN in its input that gets into the state, and so into all that comes after, is an error."""
+    numbers = iter(times)
+
+    def suspicious_step(x: Any, state: Any) -> Any:
+        t, result = next(numbers), step(x, state)
+        spread = isinstance(result, tuple) and nan_at(state) is None and nan_at(result[1:]) is not None
+        if spread and (where := nan_at(x)) is not None:
+            within = "".join(f", {label}" for label in labelled())
+            raise AnomalyError(f"xs is nan at {[t, *where]}: it {source}, and has made the state of {name} nan in step "
+                               f"{t}{within}: replace it, or leave such steps out, by a mask")  # fmt: skip
+        return result
+
+    return suspicious_step
 
 
 def wrapped(
@@ -375,11 +399,34 @@ def stepping(cell: Any, home: Any = None) -> Cell:
     if isinstance(cell, Module):
         raise TypeError(
             f"cell: expected a Cell, or a function step(x, state), got {type(cell).__name__}, a module: what "
-            "runs over whole sequences itself is called, and what makes a step is a Cell"
+            f"runs over whole sequences itself is called, and what makes a step is a Cell{cells_of(cell)}"
         )
     if not callable(cell):
         raise TypeError(f"cell: expected a Cell, or a function step(x, state), got {described(cell)}")
     return Function(cell, home)
+
+
+def cells_of(module: Module) -> str:
+    """Where in a module its cells are, in the words of a message: nothing, if there are none."""
+    found: list[str] = []
+    seen: set[Module] = set()
+
+    def look(value: Any, path: str) -> None:
+        if isinstance(value, Cell):
+            found.append(path)
+        elif isinstance(value, Module) and value not in seen:  # a module may know the one it is in
+            seen.add(value)
+            for name, part in vars(value).items():
+                look(part, f"{path}.{name}")
+        elif isinstance(value, (dict, list, tuple)):
+            for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+                look(part, f"{path}[{key!r}]")
+
+    look(module, "model")
+    if not found:
+        return ""
+    shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+    return f"; its cells are {shown}" if len(found) > 1 else f"; its cell is {shown}"
 
 
 def name_of(cell: Cell) -> str:
@@ -402,8 +449,8 @@ def number(pad_value: Any) -> Any:
 
 
 def drawn_from(cell: Module) -> list[np.random.Generator]:
-    """The generators that a module draws from, each once."""
-    found = [value for part in cell.modules() for value in vars(part).values()]
+    """The generators that a module draws from, each once: attributes, or in lists, tuples and dicts among these."""
+    found = [value for part in cell.modules() for value in trees.flatten(vars(part))[0]]
     return [*dict.fromkeys(rng for rng in found if isinstance(rng, np.random.Generator))]
 
 
@@ -413,11 +460,24 @@ def drawn_from(cell: Module) -> list[np.random.Generator]:
 @contextmanager
 def unseen(generators: Iterable[np.random.Generator]) -> Iterator[None]:
     """What is computed only to see what an output is like draws nothing, and nobody watches it."""
-    generators = [*generators]
-    draws = draws_of(generators)
-    with unwatched():
+    with drawn_again(generators), unwatched():
         yield
-    set_states(generators, draws)
+
+
+class located:
+    """An error says in which step it came up: that after those that are done. (Anomaly mode's has said so already.)"""
+
+    __slots__ = ("name", "times", "done")
+
+    def __init__(self, name: str, times: Sequence, done: list):
+        self.name, self.times, self.done = name, times, done
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, AnomalyError):
+            error.add_note(f"in step {self.times[len(self.done)]} of {self.name}")
 
 
 @contextmanager

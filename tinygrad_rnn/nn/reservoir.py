@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import device_of, move
-from ..errors import DeviceError, described, whole
+from ..errors import DeviceError, conversions, described, whole
 from ..ops import concatenate, sparse_matmul
 from ..ops.sparse import sparse_arrays
 from ..tensor import Tensor, bare, tensor
@@ -193,7 +193,7 @@ class Reservoir(Cell):
         w = self.weight_ih
         if x.dtype != w.dtype:
             raise TypeError(f"{name}: expected {w.dtype}, as the reservoir's weights are, got {described(got)}: "
-                            f"convert it, astype({w.dtype.name!r}), or make it with another dtype")  # fmt: skip
+                            f"{conversions(w.dtype, x)}")  # fmt: skip
         if device_of(bare(x)) != w.device:
             raise DeviceError(f"{name}: expected it on {w.device!r}, where the reservoir's weights are, got "
                               f"{described(got)}: move one of them, with .to(device)")  # fmt: skip

@@ -148,7 +148,11 @@ def checkpointed(
         repeated, steps = first in run_once, {}
         run_once.add(first)
         with label("segment", -(-first // every)), unwatched() if repeated else nullcontext():
-            result = loop(*sequence, shown=None if shown is None or repeated else steps)
+            try:
+                result = loop(*sequence, shown=None if shown is None or repeated else steps)
+            except Exception as error:
+                error.add_note(f"in the segment that begins with step {time - 1 - first if reverse else first}")
+                raise
         for t, found in steps.items():
             shown[time - 1 - first - t if reverse else first + t] = found
         return result
@@ -167,7 +171,7 @@ def checkpointed(
         return [None] * (len(cuts) + 1) if x is None else split(along(x), cuts) if cuts else [along(x)]
 
     results = []
-    with in_time(time) as shown:
+    with in_time(xs, run) as shown:
         for first, x, m, r in zip([0, *cuts], parts(xs), parts(mask), parts(reset)):
             call = segment if first == plain else again
             results.append(call(first, x, state, m, r, home))

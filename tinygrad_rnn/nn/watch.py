@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_seen: ContextVar[tuple[dict[str, list], set] | None] = ContextVar("seen", default=None)  # what is shown, and by whom
+# what is shown, by whom, and, where that is wanted, what each scan has shown
+_seen: ContextVar[tuple[dict[str, list], set, list | None] | None] = ContextVar("seen", default=None)
 
 
 @contextmanager
@@ -16,9 +17,10 @@ def watching(*cells: Any) -> Iterator[dict[str, list]]:
 
     Entry t is that of step t, in a scan that is reversed, too; None, if the step was not computed, as nobody had an
     input, or has not shown it. (Where only some sequences have one, the rows of the others mean nothing.) A second scan
-    is put behind the first. In a network a name begins with its layer and direction, as the weights do. What is
-    collected is on the tape: it can be differentiated with regard to. Not so in a checkpointed scan, where it is
-    constant; what is computed again is not shown again.
+    is put behind the first, and so is what another network calls by the same name: watch one of them at a time, where
+    there are two. In a network a name begins with its layer and direction, as the weights do. What is collected is on
+    the tape: it can be differentiated with regard to. Not so in a checkpointed scan, where it is constant; what is
+    computed again is not shown again.
 
     A scan itself shows the state after each step, as ``"state"``, nested as the cell's is: what the next step starts
     from, where a mask has held it, too.
@@ -48,9 +50,20 @@ def watching(*cells: Any) -> Iterator[dict[str, list]]:
     (['layers.0.forward.state', 'layers.0.backward.r'], 7)
     """
     seen: dict[str, list] = {}
-    token = _seen.set((seen, {module for cell in cells for module in cell.modules()}))
+    token = _seen.set((seen, {module for cell in cells for module in cell.modules()}, None))
     try:
         yield seen
+    finally:
+        _seen.reset(token)
+
+
+@contextmanager
+def watching_scans(module: Any) -> Iterator[list[tuple[Any, tuple, dict[str, list]]]]:
+    """Collect what the cells of a module show, each scan by itself: cell, shape of an input, what was shown."""
+    scans: list = []
+    token = _seen.set(({}, set(module.modules()), scans))
+    try:
+        yield scans
     finally:
         _seen.reset(token)
 
@@ -58,7 +71,7 @@ def watching(*cells: Any) -> Iterator[dict[str, list]]:
 def show(cell: Any, named: dict[str, Any]) -> None:
     """Put values where those who watch that cell collect them; nobody does, as a rule."""
     if (watcher := _seen.get()) is not None:
-        seen, cells = watcher
+        seen, cells, _ = watcher
         if not cells or cell in cells:
             for name, value in named.items():
                 seen.setdefault(name, []).append(value)
@@ -75,10 +88,11 @@ def unwatched() -> Iterator[None]:
 
 
 @contextmanager
-def collected() -> Iterator[dict[str, list]]:
-    """Keep apart what is shown here, by the same cells, to hand it on in another form."""
+def collected(scans: bool = False) -> Iterator[dict[str, list]]:
+    """Keep apart what is shown here, by the same cells, to hand it on in another form. scans: those are no part of a
+    step."""
     watcher, found = _seen.get(), {}
-    token = _seen.set(watcher and (found, watcher[1]))
+    token = _seen.set(watcher and (found, watcher[1], watcher[2] if scans else None))
     try:
         yield found
     finally:
@@ -88,22 +102,25 @@ def collected() -> Iterator[dict[str, list]]:
 @contextmanager
 def under(prefix: str) -> Iterator[None]:
     """What is shown here has names that begin with the prefix."""
-    with collected() as found:
+    with collected(scans=True) as found:
         yield
     hand_on({prefix + name: values for name, values in found.items()})
 
 
 @contextmanager
-def in_time(time: int) -> Iterator[dict[int, dict] | None]:
-    """What is shown at each step, by its number, handed on as lists in time; None, if nobody watches."""
-    if _seen.get() is None:
+def in_time(xs: Any, cell: Any) -> Iterator[dict[int, dict] | None]:
+    """What is shown at each step of a scan, by its number, handed on as lists in time; None, if nobody watches."""
+    if (watcher := _seen.get()) is None:
         yield None
         return
     steps: dict[int, dict[str, list]] = {}
     yield steps
     names = dict.fromkeys(name for found in steps.values() for name in found)
-    found = {name: [steps.get(t, {}).get(name, [None]) for t in range(time)] for name in names}
-    hand_on({name: [v[0] if len(v) == 1 else tuple(v) for v in values] for name, values in found.items()})
+    found = {name: [steps.get(t, {}).get(name, [None]) for t in range(len(xs))] for name in names}
+    found = {name: [v[0] if len(v) == 1 else tuple(v) for v in values] for name, values in found.items()}
+    hand_on(found)
+    if watcher[2] is not None:
+        watcher[2].append((cell, xs.shape[1:], found))
 
 
 def noted(cell: Any, step: Callable, steps: dict[int, dict], times: Any) -> Callable:

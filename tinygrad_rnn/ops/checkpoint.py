@@ -6,7 +6,8 @@ walks the tape of that. So a long computation, cut into parts, needs the tape of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,19 @@ def states(generators: Iterable[np.random.Generator]) -> list:
 def set_states(generators: Iterable[np.random.Generator], draws: list) -> None:
     for generator, state in zip(generators, draws):
         generator.bit_generator.state = state
+
+
+@contextmanager
+def drawn_again(generators: Iterable[np.random.Generator]) -> Iterator[Callable[[], bool]]:
+    """What is drawn in a block is drawn again after it, however it ends. Yields: whether anything has been, so far."""
+    generators = [*generators]
+    draws = states(generators)
+    try:
+        yield lambda: not all(map(same_state, states(generators), draws))
+    finally:
+        set_states(generators, draws)
+
+
+def same_state(a: Any, b: Any) -> bool:
+    """Of bit generators, some of which have arrays in theirs."""
+    return all(same_state(a[key], b[key]) for key in a) if isinstance(a, dict) else np.array_equal(a, b)

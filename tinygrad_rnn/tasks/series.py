@@ -334,7 +334,7 @@ def _lorenz(s: np.ndarray) -> np.ndarray:
 
 
 def multiple_sines(length: int, sines: Any = 2, *, start: Any = 0.0) -> np.ndarray:
-    """Sines that are added (MSO: Jaeger, 2004): easy to continue for who finds them, hard for one reservoir.
+    """Sines that are added (MSO: Jaeger, 2004): easy to continue once they are found, hard for one reservoir.
 
     At step n::
 

@@ -23,8 +23,15 @@ from ..arrays import is_array, move
 from ..errors import described
 from ..nn.weights import CheckpointError, load, save
 from ..ops.checkpoint import set_states, states
+from ..optim.optimizers import plain
 from ..tensor import Tensor, bare
+from .settings import differences, hyperparameters
 
+OTHER_SEED = "rng: another seed in the checkpoint: pass the same; or None, which takes that of the checkpoint"
+WAY_OUT = (
+    "Pass what the run began with. To change it on purpose, begin another run from there: load tg.load(path)['model'] "
+    "and ['optimizer'] by load_state_dict, set what is to be other, and give fit() another folder"
+)
 SUMS = ("loss", "norm", "counted", "looked", "skipped", "lr", "seconds")
 
 
@@ -48,7 +55,8 @@ class Run:
     best : float, optional
         The best value of what is monitored.
     bad : int, optional
-        For how many epochs there has been no better one.
+        For how many epochs there has been no better one. Both are counted whether anybody asks for them or not, so that
+        patience may be another one where the run goes on.
     weights : dict, optional
         Those of the best epoch, if they are wanted.
     state : Tensor, or a nest of them, optional
@@ -126,7 +134,7 @@ class Checkpoints:
     generators : sequence of Generator
         What is drawn from in training.
     settings : dict
-        What has to be the same where a run is resumed.
+        What has to be the same where a run is resumed, as it was when the run began.
     last : tuple, optional
         The position in the last one.
     """
@@ -152,7 +160,7 @@ class Checkpoints:
         content = {name: part.state_dict() for name, part in self.parts.items()}
         content |= {"best": run.weights, "state": {str(i): bare(leaf) for i, leaf in enumerate(leaves)}}
         content = {name: part for name, part in content.items() if part}  # no dict in a file is empty
-        content["run"] = np.frombuffer(json.dumps(known, default=np.ndarray.tolist).encode(), np.uint8)
+        content["run"] = np.frombuffer(json.dumps(known, default=lambda x: x.tolist()).encode(), np.uint8)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".step-*.npz.*.tmp"):
             left.unlink(missing_ok=True)
@@ -192,7 +200,8 @@ class Checkpoints:
             set_states(self.generators, draws)
             if not isinstance(error, Exception):
                 raise
-            raise CheckpointError(f"{path}: it does not fit this run: {error}") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"{path}: it does not fit this run: {reason}") from error
 
     def _taken(self, content: dict[str, Any], seed: list[int] | None) -> Run:
         written = content.pop("run", None)
@@ -200,15 +209,10 @@ class Checkpoints:
             raise ValueError("it is a file of weights, perhaps, but not a checkpoint of fit()")
         known = json.loads(written.tobytes())
         form, settings, draws = (known.pop(name) for name in ("form", "settings", "generators"))
-        if settings != self.settings:
-            others = {name: value for name, value in settings.items() if self.settings.get(name) != value}
-            raise ValueError(f"it was made with other settings: {others}, and these are {self.settings}")
+        run = Run(**checked(known))
+        self._compare(settings, content, others=[] if seed in (None, run.seed) else [OTHER_SEED])
         if len(draws) != len(self.generators):
             raise ValueError(f"expected the states of {len(self.generators)} random generators, got {len(draws)}")
-        run = Run(**checked(known))
-        if seed not in (None, run.seed):
-            raise ValueError("rng: the order of its data has another seed: pass the same again; or None, as the "
-                             "checkpoint has it")  # fmt: skip
         device = next((p.device for p in self.parts["model"].parameters()), "cpu")
         run.state = tree_of(form, content.pop("state", {}), device)
         if (best := content.pop("best", None)) is not None:
@@ -219,8 +223,26 @@ class Checkpoints:
         for name, part in self.parts.items():
             part.load_state_dict(content.get(name, {}))
         set_states(self.generators, draws)
-        self.last = run.position
+        self.last, self.settings = run.position, settings
         return run
+
+    def _compare(self, settings: Any, content: dict[str, Any], others: list[str]) -> None:
+        """Raise an error, if what is given now differs from what the run began with. It says all that does.
+
+        What a schedule or a callback has changed in the optimiser may also be given as it is in the checkpoint: where
+        a run goes on in the same process, the optimiser has it so.
+        """
+        if not isinstance(settings, dict) or settings.keys() != self.settings.keys():
+            raise ValueError("it says other things of its settings than this version of the package: its weights can "
+                             "be loaded, tg.load(path)['model']")  # fmt: skip
+        differing = differences(settings, self.settings)
+        if any(name.startswith("optimizer.") for name in differing):
+            groups = [{name: plain(x) for name, x in g.items()} for g in content["optimizer"]["param_groups"].values()]
+            now = {"optimizer": hyperparameters(settings["optimizer"]["kind"].split()[0], groups)}
+            since = differences(settings | now, self.settings)
+            differing = {name: line for name, line in differing.items() if name in since}
+        if lines := [*differing.values(), *others]:
+            raise ValueError("\n  ".join(["it was made with other settings:", *lines]) + f"\n{WAY_OUT}")
 
 
 def checked(known: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ EPOCH = 100  # batches, of data that has no end, where nobody says how many
 class Source:
     """Batches, epoch by epoch. ``size``: how many an epoch has, None if that is seen only in time.
 
-    ``identity`` is what has to be the same where a run is resumed, for the position to mean the same.
+    ``identity``: the settings that have to be the same where a run is resumed, for the position to mean the same.
     """
 
     size: int | None = None
@@ -47,8 +47,8 @@ class Arrays(Source):
     def __init__(self, seed: list[int], size: int | None, pieces: Pieces, shuffle: bool):
         self.pieces, self.shuffle = pieces, shuffle
         whole_size = len(pieces)
-        identity = {"samples": pieces.samples, "batch_size": pieces.size, "shuffle": shuffle}
-        super().__init__(seed, whole_size if size is None else min(size, whole_size), identity | {"epoch": size})
+        identity = {"batch_size": pieces.size, "batch_axis": pieces.axes, "shuffle": shuffle, "steps_per_epoch": size}
+        super().__init__(seed, whole_size if size is None else min(size, whole_size), identity)
 
     def batches(self, number: int, skip: int) -> Iterator:
         samples = self.pieces.samples
@@ -61,7 +61,7 @@ class Drawn(Source):
 
     def __init__(self, seed: list[int], size: int | None, task: Any, batch_size: int):
         self.task, self.batch_size = task, batch_size
-        super().__init__(seed, size or EPOCH, {"batch_size": batch_size, "epoch": size or EPOCH})
+        super().__init__(seed, size or EPOCH, {"batch_size": batch_size, "steps_per_epoch": size or EPOCH})
 
     def batches(self, number: int, skip: int) -> Iterator:
         return (self.task.batch(self.batch_size, self.rng(number, i)) for i in itertools.count(skip))
@@ -72,7 +72,7 @@ class Called(Source):
 
     def __init__(self, seed: list[int], size: int | None, make: Callable):
         self.make = make
-        super().__init__(seed, size, {"epoch": size})
+        super().__init__(seed, size, {"steps_per_epoch": size})
 
     def batches(self, number: int, skip: int) -> Iterator:
         return itertools.islice(iter(self.make(self.rng(number))), skip, None)
@@ -85,7 +85,7 @@ class Pieces:
         self.kind = arrays._make if hasattr(arrays, "_make") else tuple
         self.arrays = [bare(array) for array in arrays]
         first = self.arrays[0]
-        self.size, self.samples = size, 1
+        self.size, self.samples, self.axes = size, 1, None
         if size is None:
             if axis is not None:
                 raise ValueError("batch_axis: there are no batches to cut along it without a batch_size")

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from .. import trees
-from ..bptt import checked_loss, detached
-from ..errors import described, whole
+from ..bptt import carrier, checked_loss, detached
+from ..errors import described
 from ..nn import Module
 from ..nn.recurrent import drawn_from
 from ..optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_
-from ..optim.optimizers import ON_NONFINITE, POSITIVE, within
 from ..tensor import Tensor
 from .checkpoints import Checkpoints, Run
 from .data import Source, is_arrays, source_of, time_of, window_of
 from .evaluation import in_mode, measured, parts_of
 from .history import History, Report, check_log
+from .settings import check_loss, check_numbers, check_parts, check_rest, checked_metrics, checked_monitor, settings_of
 
 
 @dataclass
@@ -115,8 +115,10 @@ def fit(
         Truncated back-propagation through time, for long sequences: a batch is cut into windows of so many steps, each
         one an update, and each goes on from the state after the one before it, which is a constant. Then it is
         ``loss(model, batch, state)``, which returns ``(value, state)``, and starts from None. All arrays of a batch are
-        time first, except for one that is called ``lengths`` in a named tuple. For windows that overlap, see
-        :func:`~tinygrad_rnn.bptt.truncated`, and write a loop of your own.
+        time first, except for one that is called ``lengths`` in a named tuple. A backward direction begins anew in each
+        window: what is carried on is ``model.carried(state)``, which layers have, and a module of your own around
+        layers of both directions needs. For windows that overlap, see :func:`~tinygrad_rnn.bptt.truncated`, and write a
+        loop of your own.
     clip : float, optional
         The norm that the gradient is scaled down to, if it is larger: :func:`~tinygrad_rnn.optim.clip_grad_norm_`.
     on_nonfinite : {"raise", "skip", "ignore"}, optional
@@ -156,9 +158,11 @@ def fit(
     resume : bool, optional
         Go on from the newest checkpoint, if there is one (so a program can always say ``resume=True``), as if it had
         never stopped: the weights, and the records but for ``"seconds"``, come out the same, bit for bit, in the same
-        environment. Model, optimiser, schedule, data and settings are to be made as they were; epochs and steps may be
-        others. The seed of the data is the checkpoint's: rng has to be the same, or None. What gives batches itself is
-        asked for those of the epoch again, up to where it was.
+        environment. Model, optimiser, schedule, data and settings are to be made as they were, and what differs is an
+        error; but the functions are taken on trust. When it ends (epochs, steps, patience) and what is seen of it
+        (callbacks, progress, log, every, keep) may be other than before. The seed of the data is the checkpoint's: rng
+        has to be the same, or None. What gives batches itself is asked for those of the epoch again, up to where it
+        was.
     generators : sequence of Generator, optional
         What else is drawn from in training, by the loss, say. Those of the model are known.
 
@@ -173,13 +177,15 @@ def fit(
     Raises
     ------
     TypeError
-        An argument is of another kind, or the loss returned no tensor.
+        An argument is of another kind; the loss does not take these arguments, or returned no tensor; or, with window,
+        a module with a backward direction has no ``carried``.
     ValueError
         An argument is not what it has to be; or the loss returned more than a single number.
     FileExistsError
         The log, or a checkpoint, is there already, and it is not to be resumed.
     CheckpointError
-        The checkpoint is damaged, or of another run. Nothing has changed then.
+        The checkpoint is damaged, or of a run with other settings: the error lists those that differ. Nothing has
+        changed then.
     FloatingPointError
         The gradient is not finite, and on_nonfinite is ``"raise"``.
 
@@ -197,8 +203,10 @@ def fit(
     (array([[1., 1., 1.]]), 20, 200)
     """
     # All is checked before anything is done
-    check_parts(model, loss, optimizer, schedule, schedule_each)
+    check_parts(model, optimizer, schedule, schedule_each)
     check_numbers(epochs=epochs, steps=steps, window=window, every=every, keep=keep, patience=patience)
+    check_loss(loss, window)
+    carried = None if window is None else carrier(model)
     check_rest(clip, on_nonfinite, callbacks, generators)
     metrics = checked_metrics(metrics, validation)
     monitor = checked_monitor(monitor, mode, validation, metrics)
@@ -210,10 +218,15 @@ def fit(
     held_out = None if validation is None else parts_of("validation", validation, *cut)
     if log is not None:
         check_log(log, resume)
-    parts = {"model": model, "optimizer": optimizer} | ({} if schedule is None else {"schedule": schedule})
-    drawn = [*dict.fromkeys([*drawn_from(model), *generators])]
-    settings = source.identity | {"window": window}
-    saver = None if checkpoint is None else Checkpoints(Path(checkpoint), keep, parts, drawn, settings)
+    saver = None
+    if checkpoint is not None:
+        settings = settings_of(
+            model, optimizer, schedule, data, source, validation, schedule_each=schedule_each, window=window, clip=clip,
+            on_nonfinite=on_nonfinite, metrics=[*metrics], monitor=monitor, mode=mode, restore_best=restore_best,
+        )  # fmt: skip
+        parts = {"model": model, "optimizer": optimizer} | ({} if schedule is None else {"schedule": schedule})
+        drawn = [*dict.fromkeys([*drawn_from(model), *generators])]
+        saver = Checkpoints(Path(checkpoint), keep, parts, drawn, settings)
 
     # Where it begins
     run = Run(seed)
@@ -251,9 +264,11 @@ def fit(
                 if ended := ending():
                     break
                 with noting(f"in step {run.step + 1}, in epoch {run.epoch + 1}"):
-                    value, run.state = computed(loss, model, batch, run.state, window)
+                    value, run.state = computed(loss, model, batch, run.state, window, carried)
                     norm = updated(model, optimizer, value, clip, on_nonfinite)
-                run.add(after, value.item(), norm, optimizer.param_groups[0]["lr"], on_nonfinite == "skip", lap())
+                run.add(
+                    after, value.item(), norm, float(optimizer.param_groups[0]["lr"]), on_nonfinite == "skip", lap()
+                )
                 if schedule is not None and schedule_each == "step":
                     schedule.step()
                 report.step(run.epoch + 1, run.loss)
@@ -264,8 +279,7 @@ def fit(
                     raise ValueError(f"data: epoch {run.epoch + 1} has no batches")
                 record = summed_up()
                 run.records.append(record)
-                if patience is not None or restore_best:
-                    run.compare(record[monitor], mode, model.state_dict() if restore_best else None)
+                run.compare(record[monitor], mode, model.state_dict() if restore_best else None)
                 if schedule is not None and schedule_each == "epoch":
                     schedule.step(*[record[monitor]] if isinstance(schedule, ReduceLROnPlateau) else ())
                 moment = Moment(model, optimizer, history, record)
@@ -303,10 +317,17 @@ def pieces(source: Source, run: Run, window: int | None) -> Iterator[tuple[Any, 
         first = 0
 
 
-def computed(loss: Callable, model: Module, batch: Any, state: Any, window: int | None) -> tuple[Tensor, Any]:
+def computed(
+    loss: Callable, model: Module, batch: Any, state: Any, window: int | None, carried: Callable | None
+) -> tuple[Tensor, Any]:
     """The loss of a batch, or of a window of it, and the state after that, a constant."""
     if window is None:
-        return checked_loss(loss(model, batch)), None
+        value = loss(model, batch)
+        if isinstance(value, tuple):
+            raise TypeError(f"loss: without window=, expected the value alone, got {described(value)}")
+        return checked_loss(value), None
+    if carried is not None and state is not None:  # here, so that first states that are learned get their gradients
+        state = carried(state)
     result = loss(model, batch, state)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError("loss: with window=, expected loss(model, batch, state) to return (value, state), got "
@@ -382,61 +403,3 @@ def total(source: Source, epochs: int | None, steps: int | None, window: int | N
     if epochs is not None and source.size is not None and window is None:
         known.append(epochs * source.size)
     return min(known, default=None)
-
-
-# What is checked before -----------------------------------------------------------------------------------------------
-
-
-def check_parts(model: Any, loss: Any, optimizer: Any, schedule: Any, schedule_each: str) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"model: expected a module, got {described(model)}")
-    if not callable(loss):
-        raise TypeError(f"loss: expected a function loss(model, batch), got {described(loss)}")
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: expected one of the model's parameters, optim.Adam(model.parameters()), say, got "
-                        f"{described(optimizer)}")  # fmt: skip
-    own = set(model.parameters())
-    if strangers := [i for i, p in enumerate(optimizer.parameters) if p not in own]:
-        raise ValueError(f"optimizer: parameter {strangers[0]} is none of the model's, and would be in no checkpoint: "
-                         "was the model made anew? Whatever else is trained belongs into a module with it")  # fmt: skip
-    within("schedule_each", schedule_each, ("epoch", "step").__contains__, "'epoch' or 'step'")
-    if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
-        raise ValueError(f"schedule: expected one that was made for this optimiser, got {described(schedule)}")
-    if isinstance(schedule, ReduceLROnPlateau) and schedule_each == "step":
-        raise ValueError("schedule_each: ReduceLROnPlateau looks at what is monitored, which is known once an epoch")
-
-
-def check_numbers(**numbers: Any) -> None:
-    for name, value in numbers.items():
-        if value is not None:
-            whole(name, value, 1)
-    if numbers["epochs"] is None and numbers["steps"] is None:
-        raise ValueError("epochs, steps: expected at least one of them: when to end")
-
-
-def check_rest(clip: Any, on_nonfinite: Any, callbacks: Any, generators: Any) -> None:
-    if clip is not None:
-        within("clip", clip, *POSITIVE)
-    within("on_nonfinite", on_nonfinite, *ON_NONFINITE)
-    if callable(callbacks) or not all(map(callable, callbacks)):
-        raise TypeError(f"callbacks: expected a list of functions, got {described(callbacks)}")
-    for rng in generators:
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"generators: expected those that the loss draws from, got {described(rng)}")
-
-
-def checked_metrics(metrics: Any, validation: Any) -> Mapping[str, Callable]:
-    if metrics is None:
-        return {}
-    if not isinstance(metrics, Mapping) or not all(isinstance(n, str) and callable(f) for n, f in metrics.items()):
-        raise TypeError(f"metrics: expected functions metric(model, batch) by name, got {described(metrics)}")
-    if validation is None or "loss" in metrics:
-        raise ValueError("metrics: they are measured on the data for validation (validation=), where there is val_loss "
-                         "in any case")  # fmt: skip
-    return metrics
-
-
-def checked_monitor(monitor: Any, mode: Any, validation: Any, metrics: Mapping) -> str:
-    within("mode", mode, ("min", "max").__contains__, "'min' or 'max'")
-    known = ["loss"] if validation is None else ["val_loss", "loss", *(f"val_{name}" for name in metrics)]
-    return within("monitor", known[0] if monitor is None else monitor, known.__contains__, f"one of {known}")

@@ -1,4 +1,4 @@
-"""How what a map does depends on a parameter: where its orbits end, for each value (``branches.py`` has the rest).
+"""How what a map does depends on a parameter: where its orbits end, for each value (``following.py`` has the rest).
 
 A map here is f(x, r), elementwise, so that all values of the parameter are iterated at once.
 """
@@ -77,8 +77,11 @@ class Bifurcation:
         **keywords
             For ``ax.plot``.
         """
+        size = int(np.prod(self.values.shape[3:]))
+        if whole("component", component, 0) >= size:
+            raise ValueError(f"component: expected a number below {size}, as many as a state has, got {component}")
         ax = axes(ax)
-        states = self.values.reshape(-1, len(self.parameters), *[int(np.prod(self.values.shape[3:]))])[..., component]
+        states = self.values.reshape(-1, len(self.parameters), size)[..., component]
         places = np.broadcast_to(self.parameters, states.shape)
         seen = np.isfinite(states)
         style = {"marker": ",", "linestyle": "none", "color": "C0", "rasterized": True}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from ..errors import ShapeError, described
 from ..nn import Module
 from ..nn.recurrent import drawn_from
 from ..ops import astype
-from ..ops.checkpoint import set_states
-from ..ops.checkpoint import states as draws_of
+from ..ops.checkpoint import drawn_again
 from ..tensor import Tensor, bare, tensor
 from . import given
 
@@ -56,6 +54,10 @@ def along(model: Module, loss: Callable, batch: Any, first: Any, second: Any = N
     parameters = dict(model.named_parameters())
     ways = [checked(name, way, parameters) for name, way in (("first", first), ("second", second)) if way is not None]
 
+    entries = [(way[0], entry_of(parameters[way[0]], way[1])) for way in ways if isinstance(way, tuple)]
+    if len(set(entries)) < len(entries):
+        raise ValueError(f"second: expected another entry than first, {first!r}, got the same: {second!r}")
+
     def f(*numbers: Any) -> Any:
         if len(numbers) != len(ways):
             raise TypeError(f"f: expected {len(ways)} numbers, for what varies, got {len(numbers)}")
@@ -69,7 +71,7 @@ def along(model: Module, loss: Callable, batch: Any, first: Any, second: Any = N
                 value = astype(number if isinstance(number, Tensor) else tensor(float(number)), p.dtype).to(p.device)
                 moved[name] = p.at[change].set(value) if isinstance(way, tuple) else p + value * change
         rest = {name: Tensor(p._data) for name, p in parameters.items() if name not in moved}
-        with model.replaced(moved | rest), drawn_again(model):
+        with model.replaced(moved | rest), drawn_again(drawn_from(model)):
             return loss(model, batch)
 
     return f
@@ -118,21 +120,15 @@ def random_direction(model: Module, rng: Any, normalize: bool = True) -> dict[st
     return direction
 
 
+def entry_of(p: Tensor, index: Any) -> int:
+    """The number of an entry, however its index is written."""
+    return int(np.arange(p.size).reshape(p.shape)[index])
+
+
 def checkpointing(model: Module) -> str:
     """The name of a part of the model that keeps checkpoints instead of its tape; none, if none does."""
     parts = (name or type(part).__name__ for name, part in model.named_modules() if getattr(part, "checkpoint", False))
     return next(parts, "")
-
-
-@contextmanager
-def drawn_again(model: Module) -> Iterator[None]:
-    """What is drawn in this block, by the generators of a model, will be drawn again after it."""
-    generators = drawn_from(model)
-    draws = draws_of(generators)
-    try:
-        yield
-    finally:
-        set_states(generators, draws)
 
 
 def checked(name: str, way: Any, parameters: dict[str, Tensor]) -> Any:

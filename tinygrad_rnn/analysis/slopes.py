@@ -28,8 +28,8 @@ class Sensitivity:
     ----------
     xs, ys : array
         The axes of the grid of starts; of numbers, ``ys`` is None.
-    ends : array, (len(ys), len(xs), d), or (len(xs),)
-        The states after all steps.
+    ends : array, (len(ys), len(xs), d), or (len(xs), d), or (len(xs),)
+        The states after all steps; the last, where they are single numbers.
     slopes : array, (len(ys), len(xs)), or (len(xs),)
         The largest singular value of the derivative of the end by the start, along the grid; of numbers, its modulus.
 
@@ -75,7 +75,7 @@ class Sensitivity:
         return ax
 
     def plot_ends(self, ax: Any = None, **keywords: Any) -> Any:
-        """Draw the end over the start, where both are numbers.
+        """Draw the end over the start, along a line; of states of several numbers, a line for each.
 
         Parameters
         ----------
@@ -141,5 +141,6 @@ def sensitivity(
     finite = np.isfinite(J).all(axis=(1, 2))
     slopes = np.full(len(J), np.inf)
     slopes[finite] = np.linalg.norm(J[finite], ord=2, axis=(1, 2))
-    ends = ends.numpy().reshape(*grid.shape, *(() if grid.ys is None else (-1,)))
+    number = grid.ys is None and len(grid.origin) == 1
+    ends = ends.numpy().reshape(*grid.shape, *(() if number else (-1,)))
     return Sensitivity(grid.xs, grid.ys, ends, slopes.reshape(grid.shape))

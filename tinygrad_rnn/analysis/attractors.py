@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from ..errors import whole
 from ..nn import Cell
-from ..plotting import axes
+from ..plotting import axes, borders
 from ..progress import counted
 from . import given
-from .fixed import kind_of, multipliers
+from .fixed import kind_of, least_period, multipliers
 from .grids import Grid
 from .newton import newton
 
@@ -94,7 +95,7 @@ class Basins:
         style = {"cmap": cmap, "rasterized": True, "shading": "flat" if self.ys is None else "nearest"}
         if not steps:
             style |= {"vmin": -0.5, "vmax": max(len(self.attractors), 1) - 0.5}
-        xs = edges(self.xs) if self.ys is None else self.xs
+        xs = borders(self.xs) if self.ys is None else self.xs
         image = ax.pcolormesh(xs, ys, values, **style)
         if steps:
             ax.figure.colorbar(image, ax=ax, label="steps to the attractor")
@@ -127,8 +128,8 @@ def basins(
         What a cell gets at each step; by default zeros.
     origin : array, (d,), optional
         The point of the state space that is (0, 0) in the plane; by default zeros.
-    plane : array, (2, d), optional
-        The directions that are its axes; by default those of the first two numbers of a state.
+    plane : array, (2, d), or (1, d) without ylim, optional
+        The directions that are its axes; by default those of the first numbers of a state.
     resolution : int, optional
         The number of starts along a side.
     steps : int, optional
@@ -162,7 +163,7 @@ def basins(
     """
     grid = Grid(f, xlim, ylim, x, origin, plane, resolution)
     steps, period = whole("steps", steps, 1), whole("period", period, 1)
-    if not tolerance > 0:
+    if not isinstance(tolerance, Real) or not tolerance > 0:
         raise ValueError(f"tolerance: expected a number above 0, got {tolerance!r}")
     states = grid.starts
     for _ in counted(range(steps), progress, "basins"):
@@ -207,7 +208,8 @@ def sorted_out(grid: Grid, rounds: np.ndarray, tolerance: float) -> tuple[np.nda
         near[first], open_ = True, open_ & ~near
         best = np.flatnonzero(near)[np.argmin(moved[length - 1, near])]
         points = refined(grid, rounds[:length, best], CLOSE * tolerance)
-        if kind_of(multipliers(grid.alone, points[0], length)) in ("sink", "neutral"):
+        points = points[: least_period(grid.alone, points[0], length)]
+        if kind_of(multipliers(grid.alone, points[0], len(points))) in ("sink", "neutral"):
             labels[near] = len(attractors)
             attractors.append(points)
     raise ValueError(f"basins: more than {MOST} attractors, as where all states of a region stay where they are: a "
@@ -229,9 +231,3 @@ def distance(states: np.ndarray, points: np.ndarray) -> np.ndarray:
     """How far each state is from the nearest of some points."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.min([np.linalg.norm(states - point, axis=1) for point in points], axis=0)
-
-
-def edges(places: np.ndarray) -> np.ndarray:
-    """The borders between places, and around the first and the last."""
-    middles = (places[1:] + places[:-1]) / 2
-    return np.array([2 * places[0] - middles[0], *middles, 2 * places[-1] - middles[-1]])

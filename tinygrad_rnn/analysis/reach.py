@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from .. import trees
 from ..arrays import device_of, is_array, move
 from ..errors import ShapeError, described
 from ..modes import no_grad
-from ..nn import Cell, scan
-from ..plotting import axes
+from ..nn import Cell, Module, scan
+from ..plotting import axes, log_line
 from ..progress import counted
 from ..tensor import bare
 from .steps import Flat, drawing_nothing, host, norms
 
-AT_ONCE = 2**22  # numbers in the sequences that are run at once
+AT_ONCE = 2**22  # numbers in the inputs and states of the sequences that are run at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class Memory:
         How long before the end the input was changed: 0 is the last one.
     distances : array, (lags, batch)
         Between what is there at the end, with and without the change; divided by the size of the change.
+    floor : float, optional
+        What rounding alone makes of no change at all, about: below it, distances say nothing.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class Memory:
 
     lags: np.ndarray
     distances: np.ndarray
+    floor: float = 0.0
 
     @property
     def rms(self) -> np.ndarray:
@@ -50,7 +54,7 @@ class Memory:
         return norms(self.distances, 1) / np.sqrt(self.distances.shape[1])
 
     def reach(self, fraction: float = 0.01) -> int:
-        """The longest lag at which a change is still seen.
+        """The longest lag at which a change is still seen, and is more than rounding.
 
         Parameters
         ----------
@@ -65,10 +69,10 @@ class Memory:
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction: expected a number above 0, to 1, got {fraction!r}")
         rms = self.rms
-        return int(self.lags[(rms > 0) & (rms >= fraction * rms.max())].max(initial=-1))
+        return int(self.lags[(rms > self.floor) & (rms >= fraction * rms.max())].max(initial=-1))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the distances over the lag, on a logarithmic scale: the rms over the batch.
+        """Draw the distances over the lag, on a logarithmic scale (the rms over the batch), and where rounding begins.
 
         Parameters
         ----------
@@ -81,14 +85,16 @@ class Memory:
             Those.
         """
         ax, rms = axes(ax), self.rms
-        seen = rms > 0
-        ax.semilogy(self.lags[seen], rms[seen], color="C0")
+        log_line(ax, self.lags, rms, color="C0")
+        if (rms <= self.floor).any():
+            ax.axhline(self.floor, color="0.5", linestyle=":", label="below: rounding")
+            ax.legend()
         ax.set(xlabel="lag", ylabel="change at the end / change of the input", title="What is left of an input")
         return ax
 
     def __repr__(self) -> str:
-        rms = self.rms
-        ends = f"lag {self.lags[0]}: {rms[0]:.2e}, lag {self.lags[-1]}: {rms[-1]:.2e}"
+        sizes = [f"{x:.2e}" if x > self.floor else f"below rounding ({self.floor:.0e})" for x in self.rms[[0, -1]]]
+        ends = f"lag {self.lags[0]}: {sizes[0]}, lag {self.lags[-1]}: {sizes[1]}"
         return f"Memory: {ends}; 1 % of the most is reached until lag {self.reach()}"
 
 
@@ -98,15 +104,17 @@ def memory(
     """How far back a change of the input is seen at the end: all lags are run forward at once, as one batch.
 
     Each sequence of the batch is run again for each lag, with noise of a given norm, in a random direction, added to
-    the input of that step. No gradient is needed: the changes may be large, and the network may have kinks. (What is
-    left of one, though, is lost in rounding below about 1e-16 / size, or 1e-7 / size in single precision.)
+    the input of that step. No gradient is needed: the changes may be large, and the network may have kinks. What is
+    left of one, though, is lost in rounding, as soon as it is less than the last digit of what is at the end: below
+    about 1e-16 / size, or 1e-7 / size in single precision. A larger ``size`` helps, and so does ``float64``.
 
     Parameters
     ----------
     model : Cell, Module or function
         A cell: its last state is looked at. Or anything that is called with all inputs, ``model(xs)``, and returns
         outputs, or a tuple of outputs and more: if these are (time, batch, ...), those of the last step are looked at;
-        if they are (batch, ...), these. What a module says of itself in ``batch_first`` is understood.
+        if they are (batch, ...), these. (Where it could be either, one step more tells.) What a module says of itself
+        in ``batch_first`` is understood.
     xs : array or Tensor, (time, batch, features)
         The inputs.
     size : float, optional
@@ -143,46 +151,81 @@ def memory(
     data = bare(xs)
     if not callable(model):
         raise TypeError(f"model: expected a cell, a module or a function of xs, got {described(model)}")
-    if not is_array(data) or data.ndim != 3 or data.dtype.kind != "f" or 0 in data.shape:
-        raise ShapeError(f"xs: expected floating-point numbers (time, batch, features), none of them 0, got "
-                         f"{described(xs)}")  # fmt: skip
-    if not np.isfinite(size) or size <= 0:
+    if not is_array(data) or data.dtype.kind != "f":
+        raise TypeError(f"xs: expected floating-point numbers, got {described(xs)}")
+    if data.ndim != 3 or 0 in data.shape:
+        raise ShapeError(f"xs: expected (time, batch, features), no axis of them empty, got {described(xs)}")
+    if not isinstance(size, Real) or not 0 < size < np.inf:
         raise ValueError(f"size: expected a number above 0, got {size!r}")
     second = getattr(model, "batch_first", False)
     data = np.swapaxes(data, 0, 1) if second else data
     time, batch, features = data.shape
-    lags = np.arange(time) if lags is None else np.asarray(lags)
+    given, lags = lags, np.arange(time) if lags is None else np.asarray(lags)
     if lags.ndim != 1 or lags.dtype.kind not in "iu" or not len(lags) or not ((lags >= 0) & (lags < time)).all():
-        raise ValueError(f"lags: expected whole numbers from 0 to {time - 1}, got {described(lags)}")
+        raise ValueError(f"lags: expected whole numbers from 0 to {time - 1}, got {given!r}")
     noise = np.random.default_rng(rng).standard_normal((len(lags), batch, features))
     noise = move((size * noise / norms(noise, 2)[..., None]).astype(data.dtype), device_of(data))
     with no_grad(), drawing_nothing(model):
-        expected, found = at_the_end(model, data, second), []
-        many = max(1, AT_ONCE // data.size)
+        every_step = has_time(model, data, second)
+        end, again = (at_the_end(model, data, second, every_step) for _ in range(2))
+        eps = np.finfo(end.dtype).eps if end.dtype.kind == "f" else 0.0
+        expected, found = host(end), []
+        if not np.allclose(host(again), expected, rtol=np.sqrt(eps), atol=np.sqrt(eps) * abs(expected).max()):
+            raise ValueError("model: it gave something else, when it was called with the same inputs again: expected "
+                             "no random numbers in it (dropout, noise): .eval() turns them off")  # fmt: skip
+        many = max(1, AT_ONCE // (time * batch * (features + width(model))))
         for begin in counted(range(0, len(lags), many), progress, "memory", "part"):
             some = range(begin, min(begin + many, len(lags)))
             changed = np.repeat(data[:, None], len(some), axis=1)  # (time, lags, batch, features)
             for i, lag in enumerate(lags[begin : begin + many].tolist()):
                 changed[time - 1 - lag, i] += noise[begin + i]
-            ends = at_the_end(model, changed.reshape(time, -1, features), second)
+            ends = host(at_the_end(model, changed.reshape(time, -1, features), second, every_step))
             found.append(norms(ends.reshape(len(some), batch, -1) - expected, 2))
-    return Memory(lags, np.concatenate(found) / size)
+    floor = eps * np.sqrt((expected**2).sum() / batch) / size
+    return Memory(lags, np.concatenate(found) / size, float(floor))
 
 
-def at_the_end(model: Any, data: Any, second: bool) -> np.ndarray:
-    """What is there after the last step, (batch, size), on the host."""
-    time, batch = data.shape[:2]
+# What a model returns -------------------------------------------------------------------------------------------------
+
+
+def outputs(model: Any, data: Any, second: bool) -> Any:
+    ys = model(np.swapaxes(data, 0, 1) if second else data)
+    return bare(trees.flatten(ys[0])[0][0] if isinstance(ys, (tuple, list)) else ys)
+
+
+def has_time(model: Any, data: Any, second: bool) -> bool:
+    """Whether what a model returns has an axis of time."""
+    if isinstance(model, Cell):
+        return False
+    ys, (time, batch) = outputs(model, data, second), data.shape[:2]
+    layout, named = ((batch, time), "(batch, time, ...)") if second else ((time, batch), "(time, batch, ...)")
+    if not is_array(ys) or (ys.shape[:2] != layout and ys.shape[:1] != (batch,)):
+        raise ShapeError(f"model: expected outputs {named} or (batch, ...), with {time} steps and {batch} sequences, "
+                         f"got {described(ys)}")  # fmt: skip
+    if ys.shape[:2] == layout and ys.shape[0] == batch:  # as many steps as sequences, or as features, perhaps
+        return outputs(model, np.concatenate([data, data[-1:]]), second).shape != ys.shape
+    return ys.shape[:2] == layout
+
+
+def width(model: Any) -> int:
+    """How many numbers there are at each step in the states of a model's cells, as far as it says."""
+    parts = model.modules() if isinstance(model, Module) else ()
+    sizes = [trees.flatten(part.state_size)[0] for part in parts if isinstance(part, Cell)]
+    return sum(size for each in sizes for size in each if isinstance(size, int))
+
+
+def at_the_end(model: Any, data: Any, second: bool, every_step: bool) -> Any:
+    """What is there after the last step, (batch, size)."""
     if isinstance(model, Cell):
         state = scan(model, data)[1]
-        end = host(Flat(state).join(state))
+        end = bare(Flat(state).join(state))
     else:
-        ys = model(np.swapaxes(data, 0, 1) if second else data)
-        ys = bare(trees.flatten(ys[0])[0][0] if isinstance(ys, (tuple, list)) else ys)
-        if not is_array(ys) or batch not in ys.shape[:2]:
-            raise ShapeError(f"model: expected outputs (time, batch, ...) or (batch, ...), with {batch} sequences, got "
-                             f"{described(ys)}")  # fmt: skip
-        ys = np.swapaxes(ys, 0, 1) if second and ys.ndim > 2 else ys
-        end = host(ys[-1] if ys.ndim > 2 and ys.shape[:2] == (time, batch) else ys).reshape(batch, -1)
+        end = outputs(model, data, second)
+        end = (end[:, -1] if second else end[-1]) if every_step else end
+        if end.shape[:1] != data.shape[1:2]:
+            raise ShapeError(f"model: expected a row at the end for each of {data.shape[1]} sequences, which are more "
+                             f"than those of xs, as lags are run at once; got {described(end)}")  # fmt: skip
+        end = end.reshape(len(end), -1)
     if not np.isfinite(end).all():
         raise FloatingPointError("model: what it has computed is not finite: tg.anomaly() says which operation it was")
     return end

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import whole
+from ..errors import described, whole
 from ..modes import enable_grad
 from ..optim import SGD, clip_grad_norm_
 from ..plotting import axes
-from ..tensor import tensor
+from ..tensor import Tensor, tensor
+from ..transforms import gradients
 from . import given
 
 
@@ -59,9 +60,9 @@ class Descent:
         **keywords
             For ``ax.plot`` of the way.
         """
-        ax = axes(ax)
         if self.points.shape[1] != 2:
             raise ValueError(f"plot: a way of {self.points.shape[1]} numbers is not drawn: see .points and .losses")
+        ax = axes(ax)
         (line,) = ax.plot(*self.points.T, **{"marker": ".", "markersize": 3, "linewidth": 1, **keywords})
         ax.plot(*self.points[0], "o", color=line.get_color(), markersize=8, fillstyle="none")
         return ax
@@ -102,14 +103,16 @@ def descent(f: Callable, start: Sequence[float], lr: float, steps: int, clip: fl
     points, losses, norms = [], [], []
     for i in range(whole("steps", steps, 0) + 1):
         with enable_grad(), np.errstate(all="ignore"):
-            loss = f(*numbers)
+            if not isinstance(loss := f(*numbers), Tensor):
+                raise TypeError(f"f: expected it to return a tensor, computed from what it is given, got "
+                                f"{described(loss)}")  # fmt: skip
             losses.append(float(given.losses_of(loss, (), "f")))
             points.append([x.item() for x in numbers])
             if not np.isfinite(losses[-1]):
                 break
             if i < steps:
-                optimizer.zero_grad()
-                loss.backward()
+                for x, g in zip(numbers, gradients(loss, numbers)):
+                    x.grad = g
                 norm = float(clip_grad_norm_(numbers, np.inf if clip is None else clip, on_nonfinite="skip"))
                 if not np.isfinite(norm):
                     break
