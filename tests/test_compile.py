@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -217,3 +218,69 @@ def test_what_is_the_users_may_be_written_into_before_the_backward_pass(source, 
 
     for expected, got in zip(gradients(False), gradients(source), strict=True):
         np.testing.assert_allclose(got.data, expected.data, rtol=EXACT, atol=EXACT)
+
+
+# Arrays that belong to a module or a class: a copy of the step has them, too
+
+GAIN = np.array([0.5])
+
+
+def gained(h):
+    return (1 - GAIN) * h
+
+
+class Gained(nn.Cell):
+    gain = np.array([0.5])
+
+    def __init__(self):
+        self.input_size = self.state_size = 3
+        self.w = nn.Parameter(np.ones(3))
+
+    def step(self, x, h):
+        h = tg.tanh(x + self.gained(h) * self.w)
+        return h, h
+
+
+MODULE = types.ModuleType("gains")
+MODULE.gain = np.array([0.5])
+METHODS = {
+    "as it is": lambda self, h: GAIN * h,
+    "computed": lambda self, h: np.sqrt(GAIN) * h,
+    "an element": lambda self, h: GAIN[0] * h,
+    "a number": lambda self, h: GAIN.item() * h,
+    "in a helper": lambda self, h: gained(h),
+    "of the class": lambda self, h: self.gain[0] * h,
+    "of a module": lambda self, h: MODULE.gain[0] * h,
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_numbers_of_a_module_or_a_class_are_those_of_now(method):
+    """What NumPy computes from them is in the program: of other numbers another one is made."""
+    cell = type("Another", (Gained,), {"gained": method})()
+    xs = np.random.default_rng(0).standard_normal((40, 2, 3))
+    for value in 0.5, 0.1:
+        for array in GAIN, Gained.gain, MODULE.gain:
+            array[0] = value
+        found = []
+        for mode in "numpy", False:
+            ys, _ = tg.scan(cell, xs, compiled=mode)
+            found += [ys.data, tg.gradients((ys**2).sum(), cell.w).data]
+        np.testing.assert_allclose(found[0], found[2], rtol=1e-12)
+        np.testing.assert_allclose(found[1], found[3], rtol=1e-12)
+
+
+def test_numbers_that_a_function_has_closed_over_are_traced():
+    """It is copied, with something else in their place: what is computed from them is read anew, a number refused."""
+    gain = np.array([0.5])
+
+    def step(x, h):
+        h = tg.tanh(x + (1 - gain) * h)
+        return h, h
+
+    xs, h = np.random.default_rng(0).standard_normal((40, 2, 3)), np.zeros((2, 3))
+    for gain[0] in 0.5, 0.1:
+        ys, _ = tg.scan(step, xs, h, compiled="numpy")
+        np.testing.assert_allclose(ys.data, tg.scan(step, xs, h, compiled=False)[0].data, rtol=1e-12)
+    with pytest.raises(Untraceable, match="a number is asked for"):
+        tg.scan(lambda x, h: (x, h * gain.item()), xs, h, compiled="numpy")

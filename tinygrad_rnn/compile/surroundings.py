@@ -2,16 +2,23 @@
 
 A program is traced once and used again for whatever is like that: with other values of its tensors, which are read
 anew each time, but with the same numbers, names and functions, of which the trace has taken the value.
+
+A trace runs a copy of the step, in which something else stands for each array; so it sees what is computed from it. A
+class and a module are not copied. What NumPy computes from their arrays is known to the trace as numbers only: so those
+have to be the same as well.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import keyword
 import re
 import types
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,7 +54,9 @@ class Surroundings:
         self.paths: list[str] = []
         self.seen: dict[int, int] = {}
         self.alive: list[Any] = []  # so that no other object gets the id of one that was seen
-        self.key = self._key(step, "")
+        self.shared = False  # whether what is looked at belongs to a class or a module
+        self.numbers: dict[int, np.ndarray] = {}  # arrays that do
+        self.key = self._key(step, ""), *map(digest, self.numbers.values())
         self.names = shortest(self.paths)
 
     def generators(self) -> list[np.random.Generator]:
@@ -57,6 +66,8 @@ class Surroundings:
         """What x must be like, for a program to be right for it; its tensors, arrays and generators are added."""
         if isinstance(x, PLAIN):
             return type(x), repr(x)
+        if self.shared and isinstance(x, np.ndarray):
+            self.numbers[id(x)] = x
         if id(x) in self.seen:
             return self.seen[id(x)]
         self.seen[id(x)] = len(self.seen)
@@ -94,7 +105,10 @@ class Surroundings:
 
     def _of_function(self, f: types.FunctionType) -> tuple:
         """The code of a function, and what that refers to."""
-        values = [self._key(value, name) for name, value in referred(f).items()]
+        values = []
+        for name, value in referred(f).items():
+            with self._sharing("." in name):  # an attribute of a module
+                values.append(self._key(value, name))
         return f.__code__, self._key([f.__defaults__, f.__kwdefaults__], ""), *values
 
     def _of_class(self, kind: type) -> list:
@@ -105,8 +119,18 @@ class Surroundings:
             if name in UNUSED or (name.startswith("__") and not isinstance(value, types.FunctionType)):
                 continue  # what Python notes down about a class, some of it later, as when an instance is copied
             if isinstance(value, (types.FunctionType, tuple, list, dict, Tensor, *PLAIN)) or is_array(value):
-                found.append((name, self._key(value, name)))
+                with self._sharing(True):
+                    found.append((name, self._key(value, name)))
         return found
+
+    @contextmanager
+    def _sharing(self, shared: bool) -> Iterator[None]:
+        """What is looked at in this block belongs to a class or a module."""
+        before, self.shared = self.shared, self.shared or shared
+        try:
+            yield
+        finally:
+            self.shared = before
 
     # A copy of a step
 
@@ -162,6 +186,11 @@ def referred(f: types.FunctionType) -> dict[str, Any]:
     for module in [m for m in found.values() if isinstance(m, types.ModuleType) and not is_ours(m)]:
         found |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
     return found
+
+
+def digest(array: np.ndarray) -> bytes:
+    """What tells the numbers of an array from others."""
+    return hashlib.blake2b(np.ascontiguousarray(array)).digest()
 
 
 def joined(name: str, key: Any) -> str:
