@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import described
+from tinygrad_rnn.nn.recurrent import drawn_from
 
 
 class Everything(nn.Module):
@@ -337,7 +339,7 @@ def test_astype_loses_no_number_and_changes_all_or_nothing():
     module[1].bias.data = np.array([np.inf])
     with (
         module.replaced({"0.weight": tg.tensor([[1.0]], requires_grad=True) * 2}),
-        pytest.raises(RuntimeError, match=r"^0.weight: it was computed, .* outside of replaced"),
+        pytest.raises(RuntimeError, match=r"^0.weight: something else takes its place here: .* outside of replaced"),
     ):
         module.astype(np.float32)
     assert {p.dtype for p in module.parameters()} == {np.dtype(float)}
@@ -450,6 +452,46 @@ def test_replaced_parameters_are_still_parameters():
         pass
     with pytest.raises(TypeError, match="weights: expected a dict of tensors by name"), model.replaced([ones]):
         pass
+
+
+def test_plain_tensors_are_replaced_like_parameters():
+    class Plain(nn.Module):
+        def __init__(self):
+            self.w = tg.tensor(np.ones(2), requires_grad=True)
+
+    model, x = Plain(), tg.tensor(np.full(2, 3.0), requires_grad=True)
+    with model.replaced({"w": x * 2}):
+        assert [name for name, _ in model.named_parameters()] == list(model.state_dict()) == ["w"]
+        with model.replaced({"w": np.zeros(2)}):
+            assert not model.w.data.any()
+        assert tg.gradients((model.w**2).sum(), x).data.tolist() == [24.0, 24.0]
+        with pytest.raises(RuntimeError, match=r"w: something else takes its place here"):
+            model.astype(np.float32)
+    assert model.astype(np.float32).w.dtype == np.float32
+
+
+@pytest.mark.parametrize("value", [np.ones((1, 2)), 1.0, "computed"])
+def test_an_array_does_not_take_the_place_of_a_parameter(value):
+    model = nn.Linear(2, 1, rng=0)
+    value = model.weight * 2 if isinstance(value, str) else value
+    with pytest.raises(TypeError, match=r"weight: it is a parameter of Linear, .*: give it new values"):
+        model.weight = value
+    assert [name for name, _ in model.named_parameters()] == ["weight", "bias"]
+    model.weight, model.bias = nn.Parameter(np.ones((1, 2))), None
+    assert [name for name, _ in model.named_parameters()] == ["weight"]
+
+
+def test_a_module_may_hold_anything():
+    """Looking for generators, in lists, too, neither copies nor changes what is there."""
+
+    class Names(list):
+        def __init__(self, first, second):
+            super().__init__([first, second])
+
+    cell = nn.RNNCell(2, 3, rng=0)
+    cell.names, cell.version, cell.rngs = Names("a", "b"), sys.version_info, {"rng": [np.random.default_rng(0)]}
+    assert drawn_from(cell) == cell.rngs["rng"] and type(cell.names) is Names
+    tg.scan(cell, np.zeros((0, 1, 2), np.float32))
 
 
 def test_initialisers():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import optim
+from tinygrad_rnn import nn, optim
 
 OPTIMISERS = [
     (optim.SGD, dict(lr=0.1)),
@@ -641,3 +641,14 @@ def test_an_infinite_max_norm_only_asks_for_the_norm():
         p.grad = tg.tensor(g)
         assert float(optim.clip_grad_norm_([p], np.inf)) == np.hypot(*g)
         assert p.grad.tolist() == g
+
+
+def test_an_optimiser_does_not_undo_a_conversion():
+    model = nn.Linear(2, 1, rng=0, dtype=np.float64)
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+    model(np.ones((1, 2))).sum().backward()
+    optimizer.step()
+    model.astype(np.float32)
+    with pytest.raises(TypeError, match=r"Adam: a parameter is float32 .* now, and its \w+ float64: make"):
+        optimizer.step()
+    assert model.weight.dtype == np.float32

@@ -89,7 +89,8 @@ class Primitive:
         """Register the rules, in the order of the inputs (None: not differentiable); return the function."""
         if len(rules) != len(self.inputs):
             raise TypeError(f"{self.name}: expected {len(self.inputs)} rules, for {self.inputs}; got {len(rules)} "
-                            "(None: no rule, and a gradient through it is an error)")  # fmt: skip
+                            "(None: no rule, and a gradient through it is an error; what is no input comes after a "
+                            "/)")  # fmt: skip
         self.rules, self.needs = rules, [needs_of(self, x, rule) for x, rule in zip(self.inputs, rules)]
         self.kept = [*dict.fromkeys(itertools.chain(*self.needs))]  # what the rules ask for, each thing once
         self.kept_inputs = [x in self.kept for x in self.inputs]

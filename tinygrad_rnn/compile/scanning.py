@@ -187,7 +187,8 @@ def entry_for(
             except Untraceable as reason:
                 entry = Untraceable(f"{reason}{line_of(reason)}")
             except Exception as error:  # on the tape it may be right, or be raised where it can be understood
-                entry = Untraceable(f"{type(error).__name__} was raised, {error}{line_of(error)}")
+                came = f"{type(error).__name__} was raised, {error}{line_of(error)}"
+                entry = Untraceable(f"{came} (is it on the tape, too?)")
             PROGRAMS[key] = entry
             if len(PROGRAMS) > MOST:
                 PROGRAMS.popitem(last=False)

@@ -6,6 +6,7 @@ and dicts of them, belong to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -16,6 +17,8 @@ from ..arrays import has_gradient, move, new_array
 from ..errors import described
 from ..tensor import Tensor, tensor
 from .exchange import array_in
+
+_lent: Counter[Tensor] = Counter()  # what is a parameter, though it may be computed: of a module under ``replaced``
 
 
 class Parameter(Tensor):
@@ -93,6 +96,17 @@ class Module:
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         return self.forward(*inputs, **keywords)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. A parameter gives way to another, or to None: an array would not be trained, nor saved."""
+        computed = isinstance(value, Tensor) and value.node is not None and value.node.op is not None
+        kept = value is None or (isinstance(value, Tensor) and not computed)
+        if not kept and isinstance(self.__dict__.get(name), Parameter):
+            what = "what was computed" if computed else described(value)
+            raise TypeError(f"{name}: it is a parameter of {type(self).__name__}, and {what} would take its place, and "
+                            f"not be trained: give it new values, module.{name}.data = array; or assign an "
+                            "nn.Parameter")  # fmt: skip
+        super().__setattr__(name, value)
+
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """What the module computes, when it is called."""
         raise NotImplementedError(f"{type(self).__name__}: a module computes in forward(), and this one has none")
@@ -104,7 +118,7 @@ class Module:
 
         def found(name: str, value: Any) -> Iterator:
             if isinstance(value, Tensor):
-                if isinstance(value, Parameter) or value.node is None or value.node.op is None:
+                if isinstance(value, Parameter) or value in _lent or value.node is None or value.node.op is None:
                     yield name, value
             elif isinstance(value, Module):
                 yield name, value
@@ -140,7 +154,7 @@ class Module:
         """The parameters with their dotted names, in the order of the attributes; a shared one comes once."""
         seen = set()
         for name, x in self._tensors().items():
-            if x not in seen and (isinstance(x, Parameter) or x.requires_grad):
+            if x not in seen and (isinstance(x, Parameter) or x.requires_grad or x in _lent):
                 seen.add(x)
                 yield name, x
 
@@ -240,7 +254,8 @@ class Module:
         """
         if not isinstance(weights, Mapping):
             raise TypeError(f"weights: expected a dict of tensors by name, got {described(weights)}")
-        parameters = {n: p for n, p in self._tensors().items() if isinstance(p, Parameter) or p.requires_grad}
+        tensors = self._tensors().items()
+        parameters = {n: p for n, p in tensors if isinstance(p, Parameter) or p.requires_grad or p in _lent}
         wrong = [f"{name}: not a parameter of this module" for name in weights if name not in parameters]
         given = {n: x if isinstance(x, Tensor) else tensor(x) for n, x in weights.items() if n in parameters}
         first: dict[Tensor, str] = {}
@@ -258,10 +273,14 @@ class Module:
                 p = parameters[name]
                 before[p] = p._data, p.node
                 p._data, p.node = x._data, x.node
+            _lent.update(before.keys())
             yield
         finally:
+            _lent.subtract(before.keys())
             for p, (data, node) in before.items():
                 p._data, p.node = data, node
+                if not _lent[p]:
+                    del _lent[p]
 
     def to(self, device: str) -> Module:
         """Move the parameters (with their gradients) and constants to a device, in place; return the module.
@@ -305,7 +324,7 @@ class Module:
         ValueError
             A number is too large for it. Then nothing has changed.
         RuntimeError
-            Parameters are computed ones, in a block of :meth:`replaced`.
+            It is called in a block of :meth:`replaced`.
 
         Examples
         --------
@@ -316,11 +335,11 @@ class Module:
         """
         dtype, new = floating_dtype(dtype), {}
         for name, x in self._tensors().items():
+            if x in _lent:
+                raise RuntimeError(f"{name}: something else takes its place here: convert the module outside of "
+                                   "replaced()")  # fmt: skip
             if x.dtype == dtype or not has_gradient(x.dtype):
                 continue
-            if x.node is not None and x.node.op is not None:
-                raise RuntimeError(f"{name}: it was computed, and replaces a parameter here: convert the module "
-                                   "outside of replaced()")  # fmt: skip
             grad = None if x.grad is None else converted(f"{name}.grad", x.grad._data, dtype)
             new[x] = converted(name, x._data, dtype), grad
         for x, (data, grad) in new.items():

@@ -216,8 +216,9 @@ def suspicious(step: Callable, name: str, times: Sequence, source: str) -> Calla
         spread = isinstance(result, tuple) and nan_at(state) is None and nan_at(result[1:]) is not None
         if spread and (where := nan_at(x)) is not None:
             within = "".join(f", {label}" for label in labelled())
-            raise AnomalyError(f"xs is nan at {[t, *where]}: it {source}, and has made the state of {name} nan in step "
-                               f"{t}{within}: replace it, or leave such steps out, by a mask")  # fmt: skip
+            of = " of that segment" if "segment" in within else ""
+            raise AnomalyError(f"xs{of} is nan at {[t, *where]}: it {source}, and has made the state of {name} nan in "
+                               f"step {t}{within}: replace it, or leave such steps out, by a mask")  # fmt: skip
         return result
 
     return suspicious_step
@@ -450,8 +451,14 @@ def number(pad_value: Any) -> Any:
 
 def drawn_from(cell: Module) -> list[np.random.Generator]:
     """The generators that a module draws from, each once: attributes, or in lists, tuples and dicts among these."""
-    found = [value for part in cell.modules() for value in trees.flatten(vars(part))[0]]
-    return [*dict.fromkeys(rng for rng in found if isinstance(rng, np.random.Generator))]
+    found, seen, left = {}, set(), [vars(part) for part in cell.modules()]
+    for value in left:  # which grows meanwhile
+        if isinstance(value, np.random.Generator):
+            found[value] = None
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            left += value.values() if isinstance(value, dict) else value
+    return [*found]
 
 
 # Besides --------------------------------------------------------------------------------------------------------------

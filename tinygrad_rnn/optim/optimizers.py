@@ -188,6 +188,10 @@ class Optimizer:
             settings = {name: plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
             for p, state in zip(group["params"], states):  # in this order: zip takes no state after the last parameter
                 if p.grad is not None:
+                    for name, kept in state.items():
+                        if getattr(kept, "dtype", p.dtype) != p.dtype:
+                            raise TypeError(f"{type(self).__name__}: a parameter is {described(p)} now, and its {name} "
+                                            f"{kept.dtype}: make the optimiser anew")  # fmt: skip
                     p._data = to_array(self.update(p._data, p.grad._data, state, **settings))
 
     def zero_grad(self) -> None:
