@@ -54,6 +54,47 @@ def test_by_hand():
     np.testing.assert_allclose(flow.loss, sum((h**2).sum() for h in hs) / 2)
 
 
+def test_a_ratio_compares_each_sequence_with_itself():
+    """Of a linear cell h' = a h + ..., whose last state is the loss, it is a^(steps - 1), however long others are."""
+    cell, lengths = make(nn.RNNCell, 1, 1, nonlinearity="linear"), [9, 4, 1]
+    cell.weight_hh.data = np.array([[0.1]])
+    flow = gradient_flow(cell, lambda cell, xs: tg.scan(cell, xs, lengths=lengths)[1].sum(), draw(9, 3, 1))
+    np.testing.assert_allclose(flow.ratio("state"), [1e-8, 1e-3, 1], rtol=1e-12)
+
+    def of_outputs(cell, xs):
+        ys, _ = tg.scan(cell, xs, lengths=lengths)
+        return ys[8, 0, 0] + ys[3, 1, 0]
+
+    flow = gradient_flow(cell, of_outputs, draw(9, 3, 1))
+    np.testing.assert_allclose(flow.ratio("state"), [1e-8, 1e-3, np.nan], rtol=1e-12)
+    flow = gradient_flow(cell, lambda cell, xs: tg.scan(cell, xs, lengths=lengths)[1].sum(), draw(12, 3, 1))
+    assert np.isnan(flow.rms("state")[-1])  # nobody has an input there
+    np.testing.assert_allclose(flow.ratio("state"), [1e-8, 1e-3, 1], rtol=1e-12)
+    with pytest.raises(KeyError, match="expected one of"):
+        flow.ratio("z")
+
+
+def test_a_loss_at_each_step_hides_what_vanishes():
+    cell, xs = make(nn.RNNCell), draw(T, B, I)
+    assert gradient_flow(cell, last, xs).ratio("state").max() < 1e-5
+    assert gradient_flow(cell, lambda m, xs: (tg.scan(m, xs)[0] ** 2).mean(), xs).ratio("state").min() > 0.05
+
+
+def test_the_scans_of_others_are_not_counted():
+    """Of a cell that is the model, and of one that is in it; and of two scans the second is the second."""
+    other, xs = make(nn.GRUCell), draw(T, B, I)
+
+    def loss(model, xs):
+        cell = model if isinstance(model, nn.Cell) else model.layers[0]["forward"]
+        (_, h), _ = tg.scan(other, xs), tg.scan(nn.Residual(make(nn.RNNCell, I, I)), xs)
+        return (tg.scan(cell, xs, h)[0][-1] ** 2).sum()
+
+    assert gradient_flow(make(nn.RNNCell), loss, xs).states == ("state",)
+    assert gradient_flow(make(nn.RNN), loss, xs).states == ("layers.0.forward.state",)
+    twice = gradient_flow(make(nn.RNNCell), lambda m, xs: loss(m, xs) + loss(m, xs), xs)
+    assert twice.states == ("state", "state (2)")
+
+
 def test_of_a_linear_cell_it_is_the_powers_of_its_matrix():
     """And norms that no square of a number could hold are right."""
     cell = make(nn.RNNCell, 1, 2, bias=False, nonlinearity="linear")
@@ -300,6 +341,9 @@ def constant(cell, xs):
 WRONG = {
     "no module": (lambda: gradient_flow(tg.tanh, last, 1), TypeError, "model: expected a module"),
     "no loss": (lambda: gradient_flow(make(nn.RNNCell), 3, 1), TypeError, "loss: expected a function"),
+    "a loss with a state": (lambda: gradient_flow(make(nn.RNNCell), lambda net, batch, state: 0, 1), TypeError,
+                            r"takes loss\(model, batch\), got loss\(net, batch, state\) \(missing .*'state'\)"),
+    "a loss of outputs": (lambda: gradient_flow(make(nn.RNNCell), lambda y: 0, 1), TypeError, r"got loss\(y\)"),
     "no number": (lambda: gradient_flow(make(nn.RNNCell), lambda m, b: 0.5, 1), TypeError, "loss: expected a tensor"),
     "many": (lambda: gradient_flow(make(nn.RNNCell), lambda m, xs: tg.scan(m, xs)[0], draw(T, B, I)), ValueError,
              "a single number.*its mean"),
@@ -375,6 +419,9 @@ def test_figures():
     np.testing.assert_allclose(image[0], np.log10(recorder.flows[0].rms("state")))
     assert image.mask[1, :-1].all() and not image.mask[1, -1]  # without a way back there is no gradient: no colour
     assert ax.get_ylabel() == "call" and recorder.plot(vmin=-9, vmax=0).collections[0].get_clim() == (-9, 0)
+    middles = recorder.plot(shading="gouraud").collections[0].get_coordinates()
+    np.testing.assert_array_equal(middles[0], [(t, 1) for t in range(T)])
+    assert recorder.plot(shading="nearest").collections[0].get_coordinates().shape == (3, T + 1, 2)
     once = FlowRecorder(last, draw(T, B, I))
     once(make(nn.RNNCell))
     corners = once.plot().collections[0].get_coordinates()

@@ -211,6 +211,21 @@ def test_columns_are_not_rows():
     assert "write x @ W.T where W @ x is meant" in caught.value.__notes__[-1]
 
 
+def test_a_long_run_is_shown_as_far_as_it_is(monkeypatch):
+    from tinygrad_rnn.analysis import slopes
+
+    seen = []
+
+    def counted(items, progress, description):
+        seen.append((len(items), progress, description))
+        return iter(items)
+
+    monkeypatch.setattr(slopes, "counted", counted)
+    for progress in (True, False):
+        sensitivity(lambda x: x / 2, (-1, 1), steps=7, resolution=3, progress=progress)
+    assert set(seen) == {(7, True, "sensitivity"), (7, False, "sensitivity")}
+
+
 def test_figures():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")

@@ -615,8 +615,48 @@ def test_a_module_that_does_not_say_what_is_carried():
             return self.rnn(x, state)
 
     with pytest.raises(TypeError, match=r"^Tagger: it has a backward direction, which begins anew in each window: "
-                       r"give it a method carried\(self, \*state\), which returns that of its layers$"):  # fmt: skip
+                       r"give it a method carried\(self, \*state\), which returns that of its layers; or, if no "
+                       r"state of a backward direction is among what is carried, write carried = None in the "
+                       r"class$"):  # fmt: skip
         truncated(Tagger(), draw(T, B, I), errors, 2)
+
+
+def test_a_module_whose_state_has_nothing_of_a_backward_direction():
+    """An encoder of both directions below a forward layer: with carried = None the state goes on as it is."""
+
+    class Reader(nn.Module):
+        carried = None
+
+        def __init__(self):
+            self.both = nn.GRU(I, H, bidirectional=True, rng=0, dtype=np.float64)
+            self.forth = nn.GRU(2 * H, H, rng=1, dtype=np.float64)
+
+        def forward(self, x, state=None):
+            return self.forth(self.both(x)[0], state)
+
+    xs, by_hand, net, state = draw(6, B, I), Reader(), Reader(), None
+    for begin in range(0, 6, 2):
+        ys, state = by_hand(xs[begin : begin + 2], state)
+        errors(ys, slice(begin, begin + 2)).backward()
+        state = state.detach()
+    for _ in truncated(net, xs, errors, 2):
+        pass
+    equal([p.grad for p in net.parameters()], [p.grad for p in by_hand.parameters()])
+    with pytest.raises(TypeError, match=r"Reader: .* carried has to be a method .* not None; or let k2 = k1"):
+        truncated(net, xs, errors, 2, 4)
+    with pytest.raises(TypeError, match=r"or let k2 = k1 divide the number of steps, 6$"):  # the last one overlaps
+        truncated(net, xs, errors, 4)
+
+
+@pytest.mark.parametrize("make", [nn.GRU, nn.LSTM])
+def test_what_is_carried_is_a_state(make):
+    net = make(I, H, bidirectional=True, rng=0, dtype=np.float64)
+    _, state = net(draw(T, B, I))
+    net.carried(state)
+    part = state if make is nn.GRU else state[0]
+    for wrong in ({"h": state}, part[:1], part[..., :1], [state] * 3):
+        with pytest.raises(tg.StateError, match=r"carried: h0: expected what the network returned|needs \(h0, c0\)"):
+            net.carried(wrong if make is nn.GRU or isinstance(wrong, (dict, list)) else (wrong, wrong))
 
 
 def test_one_sequence_in_windows_of_a_batch_first_network():

@@ -44,10 +44,10 @@ def test_a_surface_is_every_loss():
 
 
 def test_a_surface_with_holes():
-    found = surface(lambda a, b: tg.log(tg.tensor(a)) + b, np.linspace(-1, 1, 3), np.linspace(0, 1, 2))
+    found = surface(lambda a, b: tg.log(tg.tensor(a)) + b, np.linspace(-1, 1, 3), np.linspace(0, 1, 3))
     assert np.isnan(found.values[:, 0]).all() and np.isneginf(found.values[:, 1]).all()
-    assert "4 not finite" in repr(found)
-    assert "all NaN" in repr(surface(lambda a, b: a * np.nan, [0, 1], [0, 1]))
+    assert "6 not finite" in repr(found)
+    assert "all NaN" in repr(surface(lambda a, b: a * np.nan, GRID, GRID))
 
 
 # The way down ---------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_the_model_is_left_as_it_was():
     values = {f(0.5).item() for _ in range(3)}
     assert len(values) == 1  # what is dropped is the same each time
     descent(f, (0.5,), lr=0.1, steps=3)
-    surface(lambda a, b: f(a), [0.0, 1.0], [0.0, 1.0])
+    surface(lambda a, b: f(a), [0.0, 0.5, 1.0], [0.0, 0.5, 1.0])
     assert state() == before
 
     def fails(model, batch):
@@ -221,7 +221,7 @@ def test_the_model_is_left_as_it_was():
     with pytest.raises(KeyError, match="oops"):
         along(model, fails, xs, (name, 0))(0.5)
     with pytest.raises(KeyError):
-        surface(lambda a, b: along(model, fails, xs, (name, 0))(a), [0.0, 1.0], [0.0, 1.0])
+        surface(lambda a, b: along(model, fails, xs, (name, 0))(a), GRID, GRID)
     assert state() == before
 
 
@@ -269,8 +269,18 @@ MODEL = Net()
     [
         (lambda: surface(3, GRID, GRID), r"f: expected a function f\(a, b\)"),
         (lambda: surface(cliff, GRID[::-1], GRID), "a: .*larger than the one before"),
-        (lambda: surface(cliff, GRID, np.array([0.0, np.nan])), "b: expected finite"),
-        (lambda: surface(cliff, GRID, 1.0), "b: expected at least 2 numbers"),
+        (lambda: surface(cliff, GRID, np.array([0.0, 1.0, np.nan])), "b: expected finite"),
+        (lambda: surface(cliff, GRID, 1.0), "b: expected at least 3 numbers"),
+        (lambda: surface(cliff, (-1, 1), (-1, 1)), r"a: expected at least 3 numbers .*np\.linspace\(0, 1, 50\)"),
+        (
+            lambda: surface(along(MODEL, loss, XS, ("out.bias", 0), ("out.weight", (0, 0))), GRID, GRID,
+                            vectorized=True),
+            r"f: expected single numbers, got .*\(3, 3\): .* vectorized=False",
+        ),
+        (
+            lambda: profile(along(MODEL, loss, XS, ("out.bias", 0)), GRID, vectorized=True),
+            r"f: expected single numbers, got .*\(3,\): .* vectorized=False",
+        ),
         (lambda: surface(lambda a, b: tg.tensor([a, b]), GRID, GRID), r"f: .*a single .*float64 \(2,\)"),
         (lambda: surface(lambda a, b: a.sum(), GRID, GRID, vectorized=True), r"f, vectorized: .*array \(3, 3\)"),
         (lambda: surface(lambda a, b: 1, GRID, GRID), "f: expected it to return a single floating-point number, got 1"),
@@ -298,7 +308,7 @@ MODEL = Net()
         (lambda: along(MODEL, loss, XS, {"out.bias": np.ones(2)}), r"first\['out.bias'\]: expected float64 \(1,\)"),
         (lambda: along(MODEL, loss, XS, {"out.bias": np.ones(1, "f")}), r"first\['out.bias'\]: expected float64"),
         (lambda: along(MODEL, loss, XS, {"out.bias": [1.0]}), r"first\['out.bias'\]: expected float64"),
-        (lambda: along(MODEL, loss, XS, ("out.bias", 0))(1.0, 2.0), "f: expected 1 numbers"),
+        (lambda: along(MODEL, loss, XS, ("out.bias", 0))(1.0, 2.0), "f: expected 1 number, .*second="),
         (lambda: random_direction(3, 0), "model: expected a Module"),
     ],
 )  # fmt: skip
@@ -330,6 +340,24 @@ def test_figures():
     with pytest.raises(ValueError, match="a way of 1 numbers is not drawn"):
         descent(lambda a: a * a, (1.0,), 0.1, 2).plot()
     plt.close("all")
+
+
+def test_a_long_run_is_shown_in_a_notebook(monkeypatch):
+    """Where stderr is no terminal; and not in a file."""
+    import io
+
+    pytest.importorskip("tqdm")
+    from tinygrad_rnn import progress
+
+    def shown(stream, wanted=True):
+        clock = iter(range(0, 1000, 10))
+        monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
+        monkeypatch.setattr("sys.stderr", stream)
+        assert list(progress.counted(range(3), wanted, "walk")) == [0, 1, 2]
+        return stream.getvalue()
+
+    kernel = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    assert "walk" in shown(kernel()) and not shown(kernel(), False) and not shown(io.StringIO())
 
 
 def test_a_long_run_is_shown(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import nn, trees
 from tinygrad_rnn.analysis import (
     Bifurcation,
     as_map,
+    basins,
     bifurcation,
     branches,
     cobweb,
@@ -23,6 +25,7 @@ from tinygrad_rnn.analysis import (
     iterate,
     phase_line,
     phase_portrait,
+    sensitivity,
 )
 
 
@@ -239,6 +242,103 @@ def test_a_cell_is_a_map_of_its_state(kind):
     assert f.size == 3 * parts
 
 
+class OwnCell(nn.Cell):
+    """A leaky unit made of modules, which take their own dtype only, and a constant; its state begins at a weight."""
+
+    def __init__(self):
+        self.input_size = self.state_size = 2
+        self.W, self.U = nn.Linear(2, 2, rng=0), nn.Linear(2, 2, bias=False, rng=1)
+        self.leak, self.start_at = tg.tensor(np.float32([0.3, 0.6])), nn.Parameter(np.float32([0.1, 0.2]))
+
+    def initial_state(self, x):
+        return super().initial_state(x) + self.start_at
+
+    def step(self, x, h):
+        h = (1 - self.leak) * h + self.leak * tg.tanh(self.W(x) + self.U(h))
+        return h, h
+
+
+def inner():
+    return nn.GRUCell(2, 2, rng=0)
+
+
+IN_SINGLE = {
+    "RNNCell": lambda: nn.RNNCell(2, 2, rng=0),
+    "IRNNCell": lambda: nn.IRNNCell(2, 2, rng=0),
+    "GRUCell": inner,
+    "LSTMCell": lambda: nn.LSTMCell(2, 2, rng=0),
+    "LSTM1997Cell": lambda: nn.LSTM1997Cell(2, 2, rng=0),
+    "LSTMVariantCell": lambda: nn.LSTMVariantCell(2, 2, rng=0),
+    "MinimalGatedCell": lambda: nn.MinimalGatedCell(2, 2, rng=0),
+    "LeakyCell": lambda: nn.LeakyCell(2, 2, 0.5, rng=0),
+    "Reservoir": lambda: nn.Reservoir(2, 5, rng=0, dtype=np.float32),
+    "Reservoir, sparse": lambda: nn.Reservoir(2, 5, density=0.4, sparse=True, rng=0, dtype=np.float32),
+    "GroupedReservoir": lambda: nn.GroupedReservoir([nn.Reservoir(2, 3, rng=i, dtype=np.float32) for i in (0, 1)]),
+    "Highway": lambda: nn.Highway(inner(), rng=1),
+    "LayerNormalized": lambda: nn.LayerNormalized(inner()),
+    "Residual": lambda: nn.Residual(inner()),
+    "Dense": lambda: nn.Dense(inner()),
+    "LearnedState": lambda: nn.LearnedState(inner()),
+    "Zoneout": lambda: nn.Zoneout(inner(), 0.5, rng=1).eval(),
+    "VariationalDropout": lambda: nn.VariationalDropout(inner(), 0.5, rng=1).eval(),
+    "RecurrentDropout": lambda: nn.RecurrentDropout(inner(), 0.5, rng=1).eval(),
+    "Highway, LayerNormalized": lambda: nn.Highway(nn.LayerNormalized(inner()), rng=1),
+    "OwnCell": OwnCell,
+}
+
+
+@pytest.mark.parametrize("name", IN_SINGLE)
+def test_a_map_is_in_double_precision_whatever_the_weights_have(name):
+    """As the same weights give it, written as float64; and the cell is as it was."""
+    cell, x = IN_SINGLE[name](), np.array([0.3, -1.0])
+    before, double = cell.state_dict(), copy.deepcopy(cell).astype(np.float64)
+    nodes = [p.node for p in cell.parameters()]
+    f = as_map(cell, x)
+    parts, rebuild = trees.flatten(double.initial_state(x[None]))
+    v = np.random.default_rng(1).standard_normal((1, f.size))
+    cuts = np.cumsum([part.shape[1] for part in parts])[:-1]
+    with tg.no_grad():
+        _, after = double.step(tg.tensor(x[None]), rebuild([tg.tensor(p) for p in np.split(v, cuts, axis=1)]))
+    expected = np.concatenate([part.numpy() for part in trees.flatten(after)[0]], axis=1)
+    found = f(v)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-13, atol=1e-15)
+    for key, array in cell.state_dict().items():
+        assert array.dtype == before[key].dtype
+        np.testing.assert_array_equal(array, before[key])
+    assert all(p.node is node for p, node in zip(cell.parameters(), nodes))
+
+
+def test_what_is_made_of_maps_takes_cells_in_single_precision():
+    cell = OwnCell()
+    (point,) = fixed_points(cell, [[0.0, 0.0]]).points
+    U, b = (p.numpy().astype(float) for p in (cell.U.weight, cell.W.bias))
+    np.testing.assert_allclose(np.tanh(U @ point + b), point, atol=1e-14)
+    (attractor,) = basins(cell, (-1, 1), (-1, 1), resolution=3).attractors
+    np.testing.assert_allclose(attractor[0], point, atol=1e-14)
+    np.testing.assert_allclose(phase_portrait(cell, (-1, 1), (-1, 1), 4).fixed.points, [point], atol=1e-14)
+    assert sensitivity(cell, (-1, 1), (-1, 1), steps=100, resolution=3).slopes.max() < 1e-3
+
+
+def test_a_map_follows_the_weights_and_has_a_gradient_by_them():
+    cell, h = OwnCell(), np.array([[0.2, -0.4]])
+    f = as_map(cell)
+    f(h).sum().backward()
+    slope = cell.leak.numpy() * (1 - np.tanh(h @ cell.U.weight.numpy().T + cell.W.bias.numpy()) ** 2)
+    np.testing.assert_allclose(cell.U.weight.grad.numpy(), slope.T @ h, rtol=1e-6)
+    cell.U.weight.data, cell.W.bias.data = np.zeros((2, 2), np.float32), np.zeros(2, np.float32)
+    np.testing.assert_allclose(f(h).numpy(), (1 - cell.leak.numpy().astype(float)) * h, rtol=1e-14)
+
+
+def test_a_step_that_fails_leaves_the_weights_as_they_are():
+    cell = OwnCell()
+    f = as_map(cell)
+    cell.step = lambda x, h: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        f(np.zeros((1, 2)))
+    assert {x.dtype for x in cell.state_dict().values()} == {np.dtype("float32")}
+
+
 def test_fixed_points_of_a_cell():
     cell = nn.RNNCell(1, 3, rng=2)
     W, b = cell.weight_hh.numpy().astype(float), cell.bias_ih.numpy().astype(float) + cell.bias_hh.numpy()
@@ -266,6 +366,35 @@ def test_a_cell_is_taken_for_the_map_that_it_is():
     )
     np.testing.assert_allclose(phase_line(unit, (-2, 2)).moves, phase_line(number, (-2, 2)).moves, atol=1e-15)
     np.testing.assert_allclose(cobweb(unit, 0.1, 5).orbit, cobweb(number, 0.1, 5).orbit)
+
+
+def test_a_portrait_of_a_plane_in_more_numbers():
+    """Of a linear cell: moves are the part of (W - I) s + b in the plane, and its one fixed point is known."""
+    rng = np.random.default_rng(3)
+    cell = nn.RNNCell(2, 5, nonlinearity="linear", rng=0)
+    W, b = cell.weight_hh.numpy().astype(float), cell.bias_ih.numpy().astype(float) + cell.bias_hh.numpy()
+    x, origin, plane = np.array([0.3, -1.0]), rng.standard_normal(5), np.linalg.qr(rng.standard_normal((5, 2)))[0].T
+    b = b + cell.weight_ih.numpy().astype(float) @ x
+    found = phase_portrait(cell, (-9, 9), (-8, 8), 7, x=x, origin=origin, plane=plane)
+    state = origin + found.xs[2] * plane[0] + found.ys[5] * plane[1]
+    np.testing.assert_allclose(found.moves[5, 2], plane @ (W @ state + b - state), rtol=1e-10)
+    (point,) = found.fixed.points
+    np.testing.assert_allclose(point, np.linalg.solve(np.eye(5) - W, b), rtol=1e-10)
+    np.testing.assert_allclose(found.places, [plane @ (point - origin)], rtol=1e-10)
+    wild = lambda s: tg.stack([tg.exp(800 * s[0]), s[1]])  # noqa: E731
+    moves = phase_portrait(wild, (-1, 1), (-1, 1), 3).moves
+    assert np.isposinf(moves[:, 2, 0]).all() and np.isfinite(moves[:, :2]).all() and (moves[..., 1] == 0).all()
+    turned = phase_portrait(wild, (-1, 1), (-1, 1), 3, plane=[[0.0, 1.0], [1.0, 0.0]]).moves
+    assert np.isfinite(turned[:2]).all()
+    far = phase_portrait(cell, (20, 21), (20, 21), 3, x=x, origin=origin, plane=plane)
+    assert len(far.fixed) == 0 == len(far.places)
+    assert phase_portrait(nn.GRUCell(2, 24, rng=0), (-1, 1), (-1, 1), 4).moves.shape == (4, 4, 2)
+    with pytest.raises(ValueError, match="origin: expected 5 numbers"):
+        phase_portrait(cell, (-1, 1), (-1, 1), 3, origin=np.zeros(4))
+    with pytest.raises(TypeError, match="x: an input is for a cell"):
+        phase_portrait(tg.tanh, (-1, 1), (-1, 1), 3, x=x)
+    with pytest.raises(ValueError, match="ylim: expected two numbers"):
+        phase_portrait(cell, (-1, 1), None)
 
 
 def test_what_a_cell_draws_is_not_used_up():

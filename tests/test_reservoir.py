@@ -98,17 +98,14 @@ def test_states_are_reservoirpys():
 def test_gradients_pass_through_it(is_sparse):
     """They are right, by differences, of all that can be trained; of what cannot, there are none."""
     cell = nn.Reservoir(1, 6, leak=0.4, density=0.5, bias_scaling=0.1, sparse=is_sparse, trainable=True, rng=0)
-    names = [name for name, _ in cell.named_parameters()]
-    assert names == ["weight_ih", "bias", "leak", "weight_hh"]
-    xs = draw(5, 2, 1)
+    weights = dict(cell.named_parameters())
+    assert list(weights) == ["weight_ih", "bias", "leak", "weight_hh"]
 
-    def run(x, *parameters):
-        twin = copy.copy(cell)
-        for name, p in zip(names, parameters):
-            setattr(twin, name, p)
-        return nn.scan(twin, x, compiled=False)[0]
+    def run(x, weights):
+        with cell.replaced(weights):
+            return nn.scan(cell, x, compiled=False)[0]
 
-    tg.check_gradients(run, tg.tensor(xs, True), *[tg.tensor(p.data, True) for p in cell.parameters()], order=2)
+    tg.check_gradients(run, draw(5, 2, 1), weights, order=2)
 
 
 @pytest.mark.parametrize("compiled", [False, "numpy"])

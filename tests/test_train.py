@@ -23,7 +23,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.train import CheckpointError, History, evaluate, fit
-from tinygrad_rnn.train.settings import contents, differences
+from tinygrad_rnn.train.settings import LOOKED_AT, contents, differences, written
 
 
 class Net(nn.Module):
@@ -379,6 +379,49 @@ def test_a_module_that_does_not_say_what_is_carried():
     fit(model, loss_of, sequences(), **options)
 
 
+def test_a_module_whose_state_has_nothing_of_a_backward_direction():
+    class Reader(Bidirectional):
+        carried = None
+
+        def __init__(self):
+            super().__init__()
+            self.forth = nn.GRU(2, 3, rng=2)
+
+    seen, model = [], Reader()
+
+    def loss(model, batch, state):
+        seen.append(state)
+        ys, state = model.forth(batch[0], state)
+        return (ys * ys).sum() + (model(batch[0])[0] ** 2).sum(), state
+
+    fit(model, loss, sequences(), window=2, optimizer=optim.SGD(model.parameters(), lr=0.0), epochs=1, progress=False)
+    _, expected = model.forth(sequences()[0][:4])
+    assert seen[0] is None
+    np.testing.assert_allclose(seen[2].data, expected.data, rtol=1e-6)
+
+
+def test_a_state_in_a_nest_of_ones_own():
+    model = nn.GRU(2, 1, bidirectional=True, rng=0)
+
+    def loss(model, batch, state):
+        ys, state = model(batch[0], state)
+        return (ys * ys).sum(), {"h": state}
+
+    message = r"GRU\.carried: h0: expected what the network returned, \(2, \.\.\., 1\), got "
+    with pytest.raises(tg.StateError, match=message):
+        fit(model, loss, sequences(), window=2, optimizer=optim.SGD(model.parameters()), epochs=1, progress=False)
+
+
+def test_a_plain_tensor_that_was_frozen_after_the_optimizer_was_made():
+    model = nn.Linear(2, 1, rng=0)
+    model.scale = tg.tensor(np.ones(1, np.float32), requires_grad=True)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    model.scale.requires_grad = False
+    with pytest.raises(ValueError, match=r"optimizer: parameter 2, float32 \(1,\), does not require a gradient"):
+        fit(model, simple, lines(), optimizer=optimizer, epochs=1, progress=False)
+    fit(model, simple, lines(), optimizer=optim.SGD(model.parameters()), epochs=1, progress=False)
+
+
 def test_lengths_are_cut_with_the_windows():
     x, y = sequences(7, 3)
     lengths, seen = np.array([7, 2, 4]), []
@@ -456,6 +499,9 @@ def test_evaluation_is_the_mean_over_all_samples():
     metrics = {"largest": lambda model, batch: abs(batched(model, batch)[0]).max()}
     found = evaluate(model, simple, (x, y), batch_size=5, metrics=metrics)
     assert found["loss"] == pytest.approx(expected, rel=1e-6) and set(found) == {"loss", "largest"}
+    with pytest.raises(ValueError, match="not enough values to unpack") as caught:
+        fitted((x, y, y), lambda model, batch: next(nn.mse(model(a), b) for a, b, _ in [batch]), validation=(x, y))
+    assert caught.value.__notes__ == ["in the validation, after epoch 1"]
     assert evaluate(model, simple, [(x[:6], y[:6]), (x[6:], y[6:])])["loss"] == pytest.approx(expected, rel=1e-6)
     _, history = fitted(validation=(x, y), metrics=metrics, epochs=1)
     assert set(history[0]) == {"epoch", "step", "loss", "norm", "skipped", "lr", "val_loss", "val_largest", "seconds"}
@@ -518,6 +564,10 @@ def test_gradients_that_are_not_finite(clip):
     with pytest.raises(FloatingPointError, match="the norm of the gradients is") as caught:
         run("raise")
     assert caught.value.__notes__ == ["in step 2, in epoch 1"]
+    assert str(caught.value).startswith("the loss is inf, and the norm of the gradients is ")
+    steep = lambda model, batch: tg.sqrt((model(batch[0]) * 0).sum())  # noqa: E731 (the loss is 0)
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"^the norm of the gradients is nan"):
+        fitted(loss=steep, clip=clip)
     model, history = run("skip")
     assert history.column("skipped") == [1, 1] and history.column("step") == [3, 6]
     assert np.isfinite([history.column("loss"), history.column("norm")]).all()
@@ -984,7 +1034,6 @@ LONGER = tuple(np.concatenate([part, part[:1]]) for part in sequences(10, 4))
         ({"monitor": "loss"}, ["monitor: val_loss in the checkpoint, loss given"]),
         ({"mode": "max"}, ["mode: min in the checkpoint, max given"]),
         ({"restore_best": False}, ["restore_best: True in the checkpoint, False given"]),
-        ({"metrics": {"size": lambda *_: 1}}, [r"metrics: \[\] in the checkpoint, \['size'\] given"]),
         ({"validation": None}, ["validation: the checkpoint has one, a list of 1, and this run has none",
                                 "monitor: val_loss in the checkpoint, loss given"]),
         ({"validation": [sequences(seed=3)]}, [r"validation.batches: checksum \w{8} in .*, checksum \w{8} given"]),
@@ -1108,6 +1157,162 @@ def test_where_it_goes_on_in_the_same_process_its_rate_may_be_that_of_now(tmp_pa
     assert differing(caught) == ["optimizer.lr: 1e-09 in the checkpoint, 3e-10 given"]
 
 
+@pytest.mark.parametrize("moved", ["a schedule", "a callback"])
+def test_what_a_run_has_moved_after_its_last_checkpoint_is_no_other_setting(moved, tmp_path):
+    """An error ends it; the same cell of a notebook is run again, with the very same parts."""
+
+    def parts():
+        model, optimizer = linear()
+        return dict(model=model, optimizer=optimizer, data=[lines()] * 10)
+
+    def run(parts, loss=simple, **options):
+        if moved == "a schedule":
+            parts.setdefault("schedule", optim.ReduceLROnPlateau(parts["optimizer"], "min", 0.5, 0, threshold=10.0))
+        else:
+            options["callbacks"] = [lambda moment: setattr(moment.optimizer, "lr", moment.optimizer.lr * 0.5)]
+        fit(loss=loss, epochs=5, progress=False, **parts, **options)
+        return bits([parts["model"].state_dict(), parts["optimizer"].state_dict()])
+
+    folder = dict(every=25, checkpoint=tmp_path, resume=True)
+    parts_of_it = parts()
+    with pytest.raises(Dead):
+        run(parts_of_it, stopping(simple, 37, die), **folder)
+    assert parts_of_it["optimizer"].lr == (0.025 if moved == "a schedule" else 0.0125)
+    assert run(parts_of_it, **folder) == run(parts())
+    parts_of_it["optimizer"].lr = 0.3  # but nobody else may have moved it
+    with pytest.raises(CheckpointError) as caught:
+        run(parts_of_it, **folder)
+    assert differing(caught) == ["optimizer.lr: 0.1 in the checkpoint, 0.3 given"]
+
+
+class Growing(Sums):
+    """A task with a curriculum, which counts and measures for itself."""
+
+    def __init__(self, length=3, sizes=(1, 9)):
+        self.length, self.sizes, self.drawn, self.when = length, sizes, 0, [object(), math.nan, id(self)]
+
+    def batch(self, size, rng=None):
+        self.drawn += 1
+        return sequences(self.length, size, rng)
+
+
+class Warmer(optim.Schedule):
+    def __init__(self, optimizer, top):
+        self.top, self.asked = top, 0
+        super().__init__(optimizer)
+
+    def rate(self, base, steps):
+        self.asked += 1
+        return min(base * (1 + steps), self.top)
+
+
+class Leaky(nn.Module):
+    def __init__(self, leak, says):
+        self.leak, self.says, self.inner, self.calls = leak, says, nn.Linear(2, 1, rng=0), 0
+        self.drop = nn.Dropout(0.5, rng=1)
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(self.drop(x)) * self.leak
+
+    def extra_repr(self):
+        return f"leak={self.leak}" if self.says else ""
+
+
+def grown(tmp_path, task=None, top=0.5, leak=0.1, says=True, model=None, epochs=2, **options):
+    model, task = model or Leaky(leak, says), task or Growing()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def callback(moment):
+        task.length, task.sizes, model.drop.p = task.length + 5, (1, moment.record["step"]), model.drop.p * 0.5
+
+    loss = lambda model, batch: nn.mse(model(batch[0]), batch[1])  # noqa: E731
+    options = dict(checkpoint=tmp_path, resume=True, callbacks=[callback], progress=False) | options
+    history = fit(model, loss, task, optimizer=optimizer, batch_size=2, steps_per_epoch=4, epochs=epochs,
+                  schedule=Warmer(optimizer, top), **options)  # fmt: skip
+    return model, task, history
+
+
+def test_what_changes_on_ones_own_objects_is_no_other_setting(tmp_path):
+    model, task, _ = grown(tmp_path)
+    assert (task.length, model.drop.p, task.drawn) == (13, 0.125, 8) and model.calls
+    model, task, _ = grown(tmp_path, task, model=model, epochs=3)  # the very same
+    assert len(grown(tmp_path, epochs=4)[-1]) == 4  # as they were made at first
+    model = Leaky(0.1, True)
+    model.drop.p = 0.25
+    assert len(grown(tmp_path, Growing(8, (1, 16)), model=model, epochs=5)[-1]) == 5  # as they were at the checkpoint
+
+
+@pytest.mark.parametrize(
+    ("others", "line"),
+    [
+        (dict(top=0.7), "schedule.top: 0.5 in the checkpoint, 0.7 given"),
+        (dict(leak=0.9), "model: Leaky(leak=0.1) in the checkpoint, Leaky(leak=0.9) given"),
+        (dict(task=Growing(4)), "data.length: 3 in the checkpoint, 4 given"),
+        (dict(leak=0.9, says=False), None),  # then nobody says so
+    ],
+)
+def test_what_ones_own_objects_were_made_with_is_compared(others, line, tmp_path):
+    grown(tmp_path, says=others.get("says", True))
+    if line is None:
+        assert len(grown(tmp_path, epochs=3, **others)[-1]) == 3
+        return
+    with pytest.raises(CheckpointError) as caught:
+        grown(tmp_path, epochs=3, **others)
+    assert differing(caught) == [line]
+
+
+def test_long_settings_are_checksums(tmp_path):
+    class Long(Growing):
+        def __init__(self, series, index, image, text):
+            super().__init__()
+            self.series, self.index, self.image, self.text = series, index, image, text
+
+    given = dict(series=np.arange(1e5), index=[*range(10**5)], image=np.eye(3), text="ab" * 10**5)
+    grown(tmp_path, Long(**given))
+    *_, newest = sorted(tmp_path.iterdir())
+    assert newest.stat().st_size < 30_000
+    for name, other in {"series": given["series"][::-1], "index": [*range(10**5 - 1), 0], "image": -np.eye(3),
+                        "text": given["text"][::-1]}.items():  # fmt: skip
+        with pytest.raises(CheckpointError) as caught:
+            grown(tmp_path, Long(**given | {name: other}), epochs=3)
+        (line,) = differing(caught)
+        assert re.fullmatch(rf"data\.{name}: .*checksum \w{{8}} in the checkpoint, .*checksum \w{{8}} given", line)
+    assert written([1, "a", None, [2.5]]) == [1, "a", None, [2.5]] and written(np.arange(3)) == [0, 1, 2]
+    many = [*range(1000)]
+    assert contents([many, many]) == contents((many, many[:])) | {"kind": "a list of 2"}
+    assert contents([many, many[:-1]]) != contents([many, many])
+
+
+def test_what_is_seen_of_it_may_change_where_nothing_depends_on_it(tmp_path):
+    """Validation where there was none; from then on, patience is by that."""
+    folder = dict(checkpoint=tmp_path / "run", resume=True, rng=0, batch_size=5, log=tmp_path / "run.csv")
+    values = iter([-3.0, -4.0, -4.0])  # all worse than the losses before: the best is that of these
+    seen = dict(validation=lines(5), metrics={"x": lambda *_: next(values)}, monitor="val_x", mode="max")
+    fitted(epochs=2, **folder)
+    model, history = fitted(epochs=4, **seen, **folder)
+    assert bits(model.state_dict()) == bits(fitted(epochs=4, rng=0, batch_size=5)[0].state_dict())
+    np.testing.assert_array_equal(history.column("val_x"), [np.nan, np.nan, -3.0, -4.0])
+    with open(tmp_path / "run.csv", newline="") as file:
+        rows = [*csv.reader(file)]
+    assert {*map(len, rows)} == {len(history[0])} and rows[0][-1] == "seconds"
+    with pytest.raises(CheckpointError) as caught:
+        fitted(epochs=9, patience=2, **folder)
+    assert differing(caught) == ["validation: the checkpoint has one, a tuple of 2, and this run has none",
+                                 "monitor: val_x in the checkpoint, loss given",
+                                 "mode: max in the checkpoint, min given"]  # fmt: skip
+    history = fitted(epochs=9, patience=2, **seen, **folder)[1]
+    assert history.ended == "patience" and len(history) == 5
+    history = fitted(epochs=6, **folder)[1]  # and without it again
+    assert math.isnan(history[-1]["val_x"]) and history[3]["val_x"] == -4.0
+    options = dict(checkpoint=tmp_path / "best", resume=True, restore_best=True, monitor="loss")
+    fitted(epochs=2, **options)
+    fitted(epochs=3, validation=lines(5), **options)  # by the loss, as before
+    with pytest.raises(CheckpointError) as caught:
+        fitted(epochs=4, **options | {"mode": "max"})
+    assert differing(caught) == ["mode: min in the checkpoint, max given"]
+
+
 def test_when_it_ends_and_what_is_seen_of_it_may_change(tmp_path):
     """As if it had been so from the beginning: patience, too, counts the epochs that there were before."""
     values = [3.0, 2.0, 2.5, 2.5, 2.5, 1.0, 5.0, 5.0, 5.0, 5.0]
@@ -1148,11 +1353,20 @@ def test_data_are_compared_by_what_is_in_them(monkeypatch):
     assert not differences(json.loads(json.dumps(contents(task))), contents(task))
     assert contents(Sums()) == {"kind": "Sums"} and contents(batches) == {"kind": "function"}
     assert contents(tg.tasks.Adding(22))["T"] == 22 and contents([0, "a", None])["kind"] == "a list of 3"
-    monkeypatch.setattr("tinygrad_rnn.train.settings.LOOKED_AT", x.nbytes // 3)  # every third row
+    monkeypatch.setitem(LOOKED_AT, "cpu", x.nbytes // 3)  # every third row
     for row in range(6):
         other = x.copy()
         other[row, -1] += 1
         assert (contents((other,)) == contents((x,))) == (row % 3 > 0)
+
+
+def test_what_is_on_a_gpu_is_looked_at_there(xp):
+    x = xp.asarray(sequences()[0])
+    (said,) = contents((x,))["arrays"]
+    assert said.startswith("float32 (6, 10, 2) on a GPU, checksum" if xp is not np else "float32 (6, 10, 2), checksum")
+    assert contents((x.copy(),)) == contents((x,)) and contents([x, x]) == contents([x.copy(), x])
+    for other in (x[::-1], -x, x + 1, x.reshape(10, 6, 2)):
+        assert contents((other,)) != contents((x,)) and contents([other]) != contents([x])
 
 
 def test_a_folder_belongs_to_one_run(tmp_path):

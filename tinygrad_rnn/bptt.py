@@ -87,7 +87,8 @@ def truncated(
     cell : Cell, Module or callable
         A :class:`~tinygrad_rnn.nn.Cell`, a function ``step(x, state)``, or any other module with ``y, state =
         module(xs, state)``, such as a stack of layers. A module of your own around layers of both directions has a
-        method ``carried(state, step=None)``, which asks that of theirs.
+        method ``carried(state, step=None)``, which asks that of theirs; or ``carried = None`` in its class, if its
+        state has nothing of a backward direction in it (then k2 = k1 divides T: windows do not overlap).
     xs : array or Tensor, (T, ...)
         The inputs, time first (of a module whose ``batch_first`` is set, second). They are not to be computed.
     loss : callable
@@ -170,6 +171,11 @@ def truncated(
             begin, done, state = following, end, start
 
     carried = carrier(cell) if module else None
+    if carried is None and (k2 > k1 or len(time_first) % k1) and module and runs_backward(cell):
+        raise TypeError(f"{type(cell).__name__}: it has a backward direction, which sees a whole window; windows that "
+                        "overlap go on from a state within one, and carried has to be a method that returns it, "
+                        "carried(self, state, step), not None; or let k2 = k1 divide the number of steps, "
+                        f"{len(time_first)}")  # fmt: skip
     if carried is None:
         return passes(partial(in_two, run, second))
     return passes(partial(in_one, run, carried, data.ndim > 2))
@@ -177,12 +183,17 @@ def truncated(
 
 def carrier(module: Module) -> Callable | None:
     """What says which part of its state is carried to the next window; None: all of it, as nothing runs backward."""
-    if not any(isinstance(m, Recurrent) and m.bidirectional for m in module.modules()):
+    if not runs_backward(module):
         return None
     if not hasattr(module, "carried"):
         raise TypeError(f"{type(module).__name__}: it has a backward direction, which begins anew in each window: give "
-                        "it a method carried(self, *state), which returns that of its layers")  # fmt: skip
+                        "it a method carried(self, *state), which returns that of its layers; or, if no state of a "
+                        "backward direction is among what is carried, write carried = None in the class")  # fmt: skip
     return module.carried
+
+
+def runs_backward(module: Module) -> bool:
+    return any(isinstance(m, Recurrent) and m.bidirectional for m in module.modules())
 
 
 def in_two(run: Callable, second: bool, begin: int, following: int, end: int, state: Any) -> tuple:

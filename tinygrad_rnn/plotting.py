@@ -45,11 +45,17 @@ def log_line(ax: Any, x: np.ndarray, y: np.ndarray, *style: Any, **keywords: Any
 
 
 def log_image(ax: Any, x: np.ndarray, y: np.ndarray, values: np.ndarray, **keywords: Any) -> None:
-    """log10 of norms, (len(y), len(x)), as an image, with a bar of its colours; without colour, where there is none."""
+    """log10 of norms, (len(y), len(x)), as an image, with a bar of its colours; without colour, where there is none.
+
+    keywords: for ``ax.pcolormesh``. Places are the middles of cells, also where those are shaded smoothly.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         image = np.ma.masked_invalid(np.log10(values))
-    options = {"cmap": "viridis", "shading": "flat", **keywords}
-    shown = ax.pcolormesh(borders(x), borders(y), image, **options)
+    options = {"cmap": "viridis", "shading": "nearest", **keywords}
+    if options["shading"] in ("nearest", "auto"):  # matplotlib's own borders fail for a single place
+        options["shading"] = "flat"
+    places = (borders(x), borders(y)) if options["shading"] == "flat" else (x, y)
+    shown = ax.pcolormesh(*places, image, **options)
     ax.figure.colorbar(shown, ax=ax, label="$\\log_{10}$ of the norm")
 
 

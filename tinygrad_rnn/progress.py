@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,9 +21,11 @@ def bar(progress: bool, **options: Any) -> Any:
 def counted(
     items: Iterable, progress: bool, description: str, unit: str = "step", total: int | None = None
 ) -> Iterator[Any]:
-    """The items, one after another. What takes longer than two seconds is shown, on a terminal, until it is over."""
+    """The items, one after another. What takes longer than two seconds is shown until it is over: on a terminal, and in
+    a notebook, whose stderr is none."""
+    hidden = False if in_notebook() else None  # None: shown on a terminal
     total = len(items) if total is None else total
-    shown = bar(progress, total=total, desc=description, unit=unit, delay=2, leave=False, disable=None)
+    shown = bar(progress, total=total, desc=description, unit=unit, delay=2, leave=False, disable=hidden)
     try:
         for item in items:
             yield item
@@ -31,3 +34,8 @@ def counted(
     finally:
         if shown is not None:
             shown.close()
+
+
+def in_notebook() -> bool:
+    """Whether stderr is what a kernel of Jupyter shows under a cell."""
+    return type(sys.stderr).__module__.partition(".")[0] == "ipykernel"

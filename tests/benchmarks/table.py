@@ -92,7 +92,7 @@ def about(command: str, versions: dict[str, str], rounds: int, threads: int | No
         "Command": f"`{command}`",
         "Date": datetime.date.today().isoformat(),
         "Processor": f"{processor()}, {cores} cores",
-        "System": platform.platform(terse=True),
+        "System": f"{platform.system()}, {platform.machine()}",
         "Threads": str(threads or "the libraries' defaults"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }

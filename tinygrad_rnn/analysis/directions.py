@@ -60,7 +60,12 @@ def along(model: Module, loss: Callable, batch: Any, first: Any, second: Any = N
 
     def f(*numbers: Any) -> Any:
         if len(numbers) != len(ways):
-            raise TypeError(f"f: expected {len(ways)} numbers, for what varies, got {len(numbers)}")
+            hint = ": for two, as surface calls it, pass second= to along" if len(ways) < len(numbers) == 2 else ""
+            wanted = f"{len(ways)} number{'s' * (len(ways) > 1)}"
+            raise TypeError(f"f: expected {wanted}, for what varies, got {len(numbers)}{hint}")
+        if wrong := [x for x in numbers if np.shape(bare(x)) != ()]:
+            raise ShapeError(f"f: expected single numbers, got {described(wrong[0])}: a model has one set of weights "
+                             "at a time: vectorized=False")  # fmt: skip
         if any(getattr(x, "requires_grad", False) for x in numbers) and (name := checkpointing(model)):
             raise ValueError(f"model: {name} computes parts of its tape again on the way back, when its weights are "
                              "its own again: set .checkpoint = False, where slopes are wanted")  # fmt: skip

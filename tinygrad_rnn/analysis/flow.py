@@ -5,6 +5,7 @@ Nothing is derived here: it is what the tape gives with regard to what the scans
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -69,6 +70,9 @@ class GradientFlow:
     def rms(self, name: str) -> np.ndarray:
         """The root mean square of the norms over the batch.
 
+        Where sequences differ in length, it is of other sequences at each step: to compare the first step with the
+        last one, take :meth:`ratio`.
+
         Parameters
         ----------
         name : str
@@ -81,6 +85,36 @@ class GradientFlow:
         """
         values = named(self.norms, name)
         return norms(values, 1) / np.sqrt(max(1, values.shape[1]))
+
+    def ratio(self, name: str) -> np.ndarray:
+        """The norm at the first step over that at the last one that the loss depends on, of each sequence by itself.
+
+        It is what is left of the gradient, when it has come from the end of a sequence to its beginning. In a scan that
+        is reversed the beginning is the last step, and what is left 1 / ratio.
+
+        Parameters
+        ----------
+        name : str
+            One of the names.
+
+        Returns
+        -------
+        array, (batch,)
+            NaN, where the loss does not depend on the sequence.
+
+        Examples
+        --------
+        >>> from tinygrad_rnn import nn
+        >>> cell, xs = nn.RNNCell(1, 1, nonlinearity="linear", rng=0, dtype=np.float64), np.ones((5, 2, 1))
+        >>> cell.weight_hh.data = np.array([[0.1]])
+        >>> flow = gradient_flow(cell, lambda cell, xs: nn.scan(cell, xs, lengths=[5, 3])[1].sum(), xs)
+        >>> flow.ratio("state").round(9)
+        array([0.0001, 0.01  ])
+        """
+        columns = [column[~np.isnan(column)] for column in named(self.norms, name).T]
+        ends = [(column[0], column[column > 0][-1]) if (column > 0).any() else (np.nan, np.nan) for column in columns]
+        with np.errstate(invalid="ignore"):
+            return np.array([first / last for first, last in ends])
 
     @property
     def share(self) -> dict[str, float]:
@@ -142,7 +176,9 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
     model : Module
         A cell, or what has cells in it.
     loss : function ``loss(model, batch)``
-        Returns a single number, as for :func:`~tinygrad_rnn.train.fit`; it runs the model.
+        Returns a single number, as for :func:`~tinygrad_rnn.train.fit`; it runs the model. Where it has an error for
+        each step, so has each state a gradient of its own, and little is seen of what vanishes: take the error of the
+        last step alone.
     batch : any
         What the loss takes.
 
@@ -174,7 +210,7 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
     """
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a module, got {described(model)}")
-    given.check_callable("loss", loss, "loss(model, batch)")
+    check_loss(loss, model, batch)
     if not any(isinstance(part, Cell) for part in model.modules()):
         raise ValueError(f"model: {type(model).__name__} has no cells: there are no states, and no steps")
     with (
@@ -190,6 +226,20 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
     if not np.isfinite(number := value.item()):
         raise FloatingPointError(f"loss: it is {number}: tg.anomaly() says which operation it was")
     return flow_of(value, number, seen)
+
+
+def check_loss(loss: Any, model: Any, batch: Any) -> None:
+    """Raise a TypeError, if it is no function that can be called as loss(model, batch)."""
+    given.check_callable("loss", loss, "loss(model, batch)")
+    try:
+        signature = inspect.signature(loss)
+    except ValueError:  # of what is not written in Python nothing is known
+        return
+    try:
+        signature.bind(model, batch)
+    except TypeError as error:
+        raise TypeError(f"loss: gradient_flow takes loss(model, batch), got loss{signature} ({error}): where it "
+                        "carries a state, pass lambda model, batch: loss(model, batch, None)[0]") from None  # fmt: skip
 
 
 @contextmanager
@@ -217,6 +267,8 @@ def by_name(model: Module, scans: list) -> dict[str, Series]:
     """All that the cells of a model have shown in some scans."""
     places, times, found = {module: name for name, module in model.named_modules()}, Counter(), {}
     for cell, like, shown in scans:
+        if cell not in places and not shown:  # somebody else's, which nobody watches
+            continue
         prefix = f"{place}." if (place := places.get(cell)) else ""
         times[prefix] += 1
         suffix = f" ({times[prefix]})" if times[prefix] > 1 else ""

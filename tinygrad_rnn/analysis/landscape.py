@@ -36,7 +36,7 @@ class Surface:
     Examples
     --------
     >>> from tinygrad_rnn.analysis import surface
-    >>> surface(lambda a, b: (a - 1.0) ** 2 + b, [0, 1, 2], [0, 5]).lowest
+    >>> surface(lambda a, b: (a - 1.0) ** 2 + b, [0, 1, 2], [0, 5, 10]).lowest
     (1.0, 0.0)
     """
 
@@ -166,7 +166,7 @@ def surface(f: Callable, a: Any, b: Any, *, vectorized: bool = False, progress: 
     f : callable
         ``f(a, b)``, a single number.
     a, b : array
-        The places on both axes, ascending.
+        The places on both axes, ascending: at least three, all of them, and not only the ends.
     vectorized : bool, optional
         Whether f takes arrays of the whole grid as well, and returns as many losses: it is called once then.
     progress : bool, optional
@@ -183,7 +183,7 @@ def surface(f: Callable, a: Any, b: Any, *, vectorized: bool = False, progress: 
     Surface, 5 by 3: 0 at (1, 0), to 10
     """
     given.check_callable("f", f, "f(a, b)")
-    a, b = given.line("a", a), given.line("b", b)
+    a, b = given.line("a", a, 3), given.line("b", b, 3)
     A, B = np.meshgrid(a, b)
     if vectorized:
         with no_grad(), np.errstate(all="ignore"):

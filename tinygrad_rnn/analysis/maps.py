@@ -6,19 +6,20 @@ written here, and none is a difference. It takes one point, a number or a vector
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import trees
-from ..arrays import move
+from ..arrays import has_gradient, move
 from ..errors import described, whole
 from ..modes import no_grad
 from ..nn import Cell, Module, Recurrent
 from ..nn.recurrent import cells_of
-from ..ops import concatenate, reshape
+from ..ops import astype, concatenate, reshape
 from ..plotting import axes
 from ..tensor import Tensor, bare, tensor
 from . import given
@@ -150,7 +151,8 @@ def as_map(cell: Cell, x: Any = None) -> Callable:
     """A recurrent cell with the same input at each step, as a map of its state: vectors (..., d) to vectors (..., d).
 
     A state of several tensors, as (h, c) of an LSTM, is one vector, its parts one after another. The map is computed in
-    double precision, whatever the weights have.
+    double precision, whatever the weights have: they are converted for each step, and the cell stays as it is. What the
+    weights become later, the map becomes, too.
 
     Parameters
     ----------
@@ -184,7 +186,8 @@ def as_map(cell: Cell, x: Any = None) -> Callable:
     if cell.input_size not in (None, len(x)):
         raise ValueError(f"x: expected {cell.input_size} numbers, the features of an input of {name}, got {len(x)}")
     device = next((p.device for p in cell.parameters()), "cpu")
-    parts, rebuild = trees.flatten(cell.initial_state(move(x, device)))
+    with in_double(cell):
+        parts, rebuild = trees.flatten(cell.initial_state(move(x, device)))
     if any(getattr(bare(part), "dtype", np.dtype(int)).kind != "f" for part in parts):
         raise TypeError(f"cell: the state of {name} holds more than floating-point numbers ({described(parts)}): its "
                         "step is not the same at each time, and no map of the state")  # fmt: skip
@@ -196,7 +199,8 @@ def as_map(cell: Cell, x: Any = None) -> Callable:
             raise ValueError(f"state: expected (..., {ends[-1]}), as a state of {name} has, got {described(state)}")
         batch, state = state.shape[:-1], state.to(device)
         pieces = [state[..., end - part.size : end].reshape(*batch, *part.shape) for part, end in zip(parts, ends)]
-        _, after = cell.step(tensor(move(np.broadcast_to(x, (*batch, len(x))), device)), rebuild(pieces))
+        with in_double(cell):
+            _, after = cell.step(tensor(move(np.broadcast_to(x, (*batch, len(x))), device)), rebuild(pieces))
         flat = [part.reshape(*batch, -1) for part in trees.flatten(after)[0]]
         return concatenate(flat, axis=-1).to("cpu")
 
@@ -204,6 +208,21 @@ def as_map(cell: Cell, x: Any = None) -> Callable:
     with no_grad(), drawing_nothing(cell):
         step(np.zeros(ends[-1]))
     return step
+
+
+@contextmanager
+def in_double(cell: Cell) -> Iterator[None]:
+    """Weights and constants of a cell are in double precision in a block, with their place on the tape."""
+    tensors = {x for x in cell._tensors().values() if has_gradient(x.dtype) and x.dtype != np.float64}
+    doubled = {x: astype(x, np.float64) for x in tensors}
+    before = {x: (x._data, x.node) for x in tensors}
+    try:
+        for x, double in doubled.items():
+            x._data, x.node = double._data, double.node
+        yield
+    finally:
+        for x, (data, node) in before.items():
+            x._data, x.node = data, node
 
 
 def map_of(f: Any, numbers: bool = False, what: str = "of one point") -> Callable:

@@ -39,6 +39,7 @@ def tangent(f: Callable, x: np.ndarray, times: int) -> tuple[np.ndarray, np.ndar
     return x, J
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is infinite, and no way to go
 def newton(f: Callable, x: np.ndarray, period: int, steps: int = 60) -> np.ndarray | None:
     """The fixed point that Newton's method, its steps halved where they make things worse, reaches from x, if any."""
     y, J = tangent(f, x, period)

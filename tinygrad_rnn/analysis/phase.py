@@ -12,6 +12,7 @@ from ..errors import whole
 from ..plotting import axes
 from . import given
 from .fixed import FixedPoints, fixed_points, mark
+from .grids import Plane
 from .maps import map_of
 
 
@@ -88,9 +89,11 @@ class PhasePortrait:
     xs, ys : array, (n,)
         The axes of a grid.
     moves : array, (n, n, 2)
-        f(x, y) - (x, y), where the first axis is that of ``ys``.
+        f(x, y) - (x, y), where the first axis is that of ``ys``; of states of more numbers, its part in the plane.
     fixed : FixedPoints
         Where that is 0, as far as it was found from the points of the grid.
+    places : array, (m, 2)
+        Where in the plane the fixed points are, or what is below them there, if they lie outside of it.
 
     Examples
     --------
@@ -103,6 +106,7 @@ class PhasePortrait:
     ys: np.ndarray
     moves: np.ndarray
     fixed: FixedPoints
+    places: np.ndarray
 
     def __repr__(self) -> str:
         x, y = (f"{ends[0]:.6g} to {ends[-1]:.6g}" for ends in (self.xs, self.ys))
@@ -127,7 +131,7 @@ class PhasePortrait:
         options = {"pivot": "mid", "angles": "xy", "cmap": "viridis", "width": 0.004, **keywords}
         arrows = ax.quiver(self.xs, self.ys, unit[..., 0], unit[..., 1], seen, **options)
         ax.figure.colorbar(arrows, ax=ax, label="log10 of ‖f(x) - x‖")
-        mark(ax, self.fixed.points.reshape(-1, 2), self.fixed.kinds)
+        mark(ax, self.places, self.fixed.kinds)
         ax.set(xlabel="x[0]", ylabel="x[1]")
         with_legend(ax, {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 4} if legend is True else legend)
         return ax
@@ -167,23 +171,26 @@ def phase_line(f: Callable, interval: Any) -> PhaseLine:
     return PhaseLine(xs, np.array([given.value_of(f, x) - x for x in xs]), fixed)
 
 
-def phase_portrait(f: Callable, xlim: Any, ylim: Any, resolution: int = 20) -> PhasePortrait:
+def phase_portrait(
+    f: Callable, xlim: Any, ylim: Any, resolution: int = 20, *, x: Any = None, origin: Any = None, plane: Any = None
+) -> PhasePortrait:
     """How f moves the points of a part of the plane, and the fixed points there.
 
     Parameters
     ----------
     f : callable or Cell
-        The map of a vector of two numbers; or a cell whose state is one, with zeros for its input. With another, see
-        :func:`as_map`.
+        The map of a vector, of two numbers unless there is a plane; or a cell, whose state is one.
     xlim, ylim : tuple of two numbers
         The part of the plane.
     resolution : int, optional
         The number of arrows on a side. Newton's method starts from every third of them.
+    x, origin, plane : array, optional
+        As for :func:`basins`: the input of a cell; and, of a state of more than two numbers, which part of it is drawn.
 
     Returns
     -------
     PhasePortrait
-        The moves on a grid, and the fixed points within.
+        The moves on a grid, and the fixed points within: in or out of the plane, where there are more numbers.
 
     Examples
     --------
@@ -195,11 +202,11 @@ def phase_portrait(f: Callable, xlim: Any, ylim: Any, resolution: int = 20) -> P
     [0. 0.]   period 1   multiplier [2.  0.5]   saddle
     [0.957504 0.      ]   period 1   multiplier [0.5      0.166372]   sink
     """
-    f = map_of(f)
-    resolution = whole("resolution", resolution, 2)
-    xs, ys = (np.linspace(*given.interval(name, lim), resolution) for name, lim in (("xlim", xlim), ("ylim", ylim)))
-    grid = np.stack(np.meshgrid(xs, ys), axis=-1)
-    moves = np.array([given.value_of(f, x) for x in grid.reshape(-1, 2)]).reshape(grid.shape) - grid
-    fixed = fixed_points(f, grid[::3, ::3].reshape(-1, 2))
-    inside = ((fixed.points >= grid[0, 0]) & (fixed.points <= grid[-1, -1])).all(axis=1)
-    return PhasePortrait(xs, ys, moves, fixed.chosen(inside))
+    grid = Plane(f, xlim, given.interval("ylim", ylim), x, origin, plane, resolution, "of one point")
+    moves = np.array([given.value_of(grid.f, point) - point for point in grid.starts])
+    fixed = fixed_points(grid.f, grid.starts.reshape(*grid.shape, -1)[::3, ::3].reshape(-1, len(grid.origin)))
+    places = grid.in_plane(fixed.points.reshape(-1, len(grid.origin)))
+    inside = ((places >= [grid.xs[0], grid.ys[0]]) & (places <= [grid.xs[-1], grid.ys[-1]])).all(axis=1)
+    with np.errstate(invalid="ignore"):  # each row by itself, as there may be infinite ones
+        moves = moves[:, :2] if plane is None else moves @ np.linalg.pinv(grid.plane)
+    return PhasePortrait(grid.xs, grid.ys, moves.reshape(*grid.shape, 2), fixed.chosen(inside), places[inside])

@@ -16,6 +16,7 @@ from ..errors import whole
 from ..modes import no_grad
 from ..nn import Cell
 from ..plotting import axes
+from ..progress import counted
 from ..transforms import jvp
 from .grids import Grid
 
@@ -94,7 +95,7 @@ class Sensitivity:
 
 def sensitivity(
     f: Callable | Cell, xlim: Any, ylim: Any = None, *, steps: int = 50, x: Any = None, origin: Any = None,
-    plane: Any = None, resolution: int = 100,
+    plane: Any = None, resolution: int = 100, progress: bool = True,
 ) -> Sensitivity:  # fmt: skip
     """How much the state after so many steps depends on the start: the size of its derivative, for a grid of starts.
 
@@ -112,6 +113,8 @@ def sensitivity(
         As for :func:`basins`.
     resolution : int, optional
         The number of starts along a side.
+    progress : bool, optional
+        Whether a long run is shown.
 
     Returns
     -------
@@ -128,7 +131,7 @@ def sensitivity(
     steps = whole("steps", steps, 1)
 
     def end(states: Any) -> Any:
-        for _ in range(steps):
+        for _ in counted(range(steps), progress, "sensitivity"):
             states = grid.map(states)
         return states
 

@@ -103,8 +103,8 @@ class Module:
         if not kept and isinstance(self.__dict__.get(name), Parameter):
             what = "what was computed" if computed else described(value)
             raise TypeError(f"{name}: it is a parameter of {type(self).__name__}, and {what} would take its place, and "
-                            f"not be trained: give it new values, module.{name}.data = array; or assign an "
-                            "nn.Parameter")  # fmt: skip
+                            f"not be trained: give it new values, module.{name}.data = array; assign an nn.Parameter; "
+                            "or, for a block, module.replaced(...)")  # fmt: skip
         super().__setattr__(name, value)
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:

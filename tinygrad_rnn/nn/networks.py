@@ -90,6 +90,15 @@ class Uniform(Recurrent):
     time_of_states = 1
 
     def _forward_only(self, state: Any) -> Any:
+        n = len(self.layers) * len(self.layers[0])
+        for name, size, part in self._named(state):
+            shape = getattr(part, "shape", ())
+            if len(shape) not in (2, 3) or (shape[0], shape[-1]) != (n, size):
+                kind = type(self).__name__
+                raise StateError(f"{kind}.carried: {name}: expected what the network returned, ({n}, ..., {size}), got "
+                                 f"{described(part)}; where it is in a nest of one's own, the module around it has a "
+                                 "method carried of its own, which takes it out")  # fmt: skip
+
         def start(cell: Cell, like: Any) -> Any:
             return cell.initial_state(trees.flatten(like)[0][0])
 
@@ -103,19 +112,23 @@ class Uniform(Recurrent):
 
     def _parted(self, state: Any, x: Any) -> list:
         """The states of the layers, checked to be of this layout."""
-        kind, cell = type(self).__name__, self.layers[0]["forward"]
         n = len(self.layers) * len(self.layers[0])
         batch = self._swapped(x).shape[1:-1] if self._checked(x).ndim > 2 else ()
-        several = isinstance(cell.state_size, tuple)
-        named = dict(zip(("h0", "c0"), cell.state_size if several else [cell.state_size]))
-        parts = state if several else [state]
-        if not isinstance(parts, (tuple, list)) or len(parts) != len(named):
-            raise StateError(f"{kind}: state: needs (h0, c0), got {described(state)}")
-        for (name, size), part in zip(named.items(), parts):
+        for name, size, part in self._named(state):
             if getattr(part, "shape", None) != (n, *batch, size):
+                kind = type(self).__name__
                 raise StateError(f"{kind}: {name}: expected {(n, *batch, size)}, (layers · directions, batch, features)"
                                  f", batch_first or not; got {described(part)}")  # fmt: skip
         return self._by_direction(state)
+
+    def _named(self, state: Any) -> list[tuple[str, int, Any]]:
+        """The parts of a state, each with its name and its number of features."""
+        sizes = self.layers[0]["forward"].state_size
+        several = isinstance(sizes, tuple)
+        parts, sizes = (state, sizes) if several else ([state], [sizes])
+        if not isinstance(parts, (tuple, list)) or len(parts) != len(sizes):
+            raise StateError(f"{type(self).__name__}: state: needs (h0, c0), got {described(state)}")
+        return list(zip(("h0", "c0"), sizes, parts))
 
     # Its weights, under PyTorch's names
 

@@ -11,7 +11,9 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +25,15 @@ from ..arrays import is_array, move
 from ..errors import described
 from ..nn.weights import CheckpointError, load, save
 from ..ops.checkpoint import set_states, states
-from ..optim.optimizers import plain
 from ..tensor import Tensor, bare
-from .settings import differences, hyperparameters
+from .settings import differences, settings_of_parts, since
 
 OTHER_SEED = "rng: another seed in the checkpoint: pass the same; or None, which takes that of the checkpoint"
 WAY_OUT = (
     "Pass what the run began with. To change it on purpose, begin another run from there: load tg.load(path)['model'] "
     "and ['optimizer'] by load_state_dict, set what is to be other, and give fit() another folder"
 )
+WATCHED = ("monitor", "mode", "validation")  # what says which epoch is better
 SUMS = ("loss", "norm", "counted", "looked", "skipped", "lr", "seconds")
 
 
@@ -110,6 +112,18 @@ class Run:
     def next_epoch(self) -> None:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, dict.fromkeys(SUMS, 0)
 
+    def measured(self, names: Iterable[str]) -> dict[str, float]:
+        """NaN for all that has been measured or will be: records that have nothing else of it get that."""
+        before = [name for name in (self.records[0] if self.records else ()) if name.startswith("val_")]
+        nothing = dict.fromkeys([*before, *names], math.nan)
+        for i, record in enumerate(self.records):
+            if record.keys() >= nothing.keys():
+                continue
+            head = {name: x for name, x in record.items() if name not in nothing and name != "seconds"}
+            found = {name: record.get(name, x) for name, x in nothing.items()}
+            self.records[i] = {**head, **found, "seconds": record.get("seconds", math.nan)}
+        return nothing
+
     def compare(self, value: float, mode: str, weights: dict[str, Any] | None) -> None:
         """Whether this epoch is the best one (NaN never is): then its weights are kept, if they are given."""
         sign = 1 if mode == "min" else -1
@@ -135,6 +149,10 @@ class Checkpoints:
         What is drawn from in training.
     settings : dict
         What has to be the same where a run is resumed, as it was when the run began.
+    task : object or None
+        What the data are drawn from, if they are: it, too, may be changed while the run goes on.
+    watched : bool
+        Whether it matters which epoch is the best.
     last : tuple, optional
         The position in the last one.
     """
@@ -144,6 +162,8 @@ class Checkpoints:
     parts: dict[str, Any]
     generators: Sequence[np.random.Generator]
     settings: dict[str, Any]
+    task: Any
+    watched: bool
     last: tuple = ()  # the position in the last one
 
     def files(self) -> list[Path]:
@@ -156,7 +176,8 @@ class Checkpoints:
             return
         leaves, _ = trees.flatten(run.state)
         known = {name: value for name, value in vars(run).items() if name not in ("weights", "state")}
-        known |= {"form": form_of(run.state), "settings": self.settings, "generators": states(self.generators)}
+        known |= {"form": form_of(run.state), "generators": states(self.generators)}
+        known |= {"settings": {"begun": self.settings, "now": self.now()}}
         content = {name: part.state_dict() for name, part in self.parts.items()}
         content |= {"best": run.weights, "state": {str(i): bare(leaf) for i, leaf in enumerate(leaves)}}
         content = {name: part for name, part in content.items() if part}  # no dict in a file is empty
@@ -210,7 +231,7 @@ class Checkpoints:
         known = json.loads(written.tobytes())
         form, settings, draws = (known.pop(name) for name in ("form", "settings", "generators"))
         run = Run(**checked(known))
-        self._compare(settings, content, others=[] if seed in (None, run.seed) else [OTHER_SEED])
+        settings = self._compared(settings, run, others=[] if seed in (None, run.seed) else [OTHER_SEED])
         if len(draws) != len(self.generators):
             raise ValueError(f"expected the states of {len(self.generators)} random generators, got {len(draws)}")
         device = next((p.device for p in self.parts["model"].parameters()), "cpu")
@@ -226,23 +247,65 @@ class Checkpoints:
         self.last, self.settings = run.position, settings
         return run
 
-    def _compare(self, settings: Any, content: dict[str, Any], others: list[str]) -> None:
-        """Raise an error, if what is given now differs from what the run began with. It says all that does.
+    def _compared(self, settings: Any, run: Run, others: list[str]) -> dict[str, Any]:
+        """The settings that it began with, if those that are given now are the same; else an error that lists all.
 
-        What a schedule or a callback has changed in the optimiser may also be given as it is in the checkpoint: where
-        a run goes on in the same process, the optimiser has it so.
+        What a schedule or a callback has changed on the way may also be as it was when the checkpoint was written; or,
+        in the process that went on from there, as it was left.
         """
-        if not isinstance(settings, dict) or settings.keys() != self.settings.keys():
+        known = isinstance(settings, dict) and settings.keys() == {"begun", "now"}
+        begun, now = (settings["begun"], settings["now"]) if known else ({}, {})
+        if not (isinstance(begun, dict) and isinstance(now, dict) and begun.keys() == self.settings.keys()):
             raise ValueError("it says other things of its settings than this version of the package: its weights can "
                              "be loaded, tg.load(path)['model']")  # fmt: skip
-        differing = differences(settings, self.settings)
-        if any(name.startswith("optimizer.") for name in differing):
-            groups = [{name: plain(x) for name, x in g.items()} for g in content["optimizer"]["param_groups"].values()]
-            now = {"optimizer": hyperparameters(settings["optimizer"]["kind"].split()[0], groups)}
-            since = differences(settings | now, self.settings)
-            differing = {name: line for name, line in differing.items() if name in since}
+        differing = differences(begun, self.settings)
+        for also in (now, self._left()):
+            still = [*differences(begun | also, self.settings)]
+            differing = {name: line for name, line in differing.items() if any(within(name, other) for other in still)}
+        if begun["monitor"] == self.settings["monitor"] == "loss":
+            differing = {name: line for name, line in differing.items() if not within("validation", name)}
+        watching = {name for name in differing if any(within(watched, name) for watched in WATCHED)}
+        if not self.watched:  # nothing depends on it so far
+            differing = {name: line for name, line in differing.items() if name not in watching}
         if lines := [*differing.values(), *others]:
             raise ValueError("\n  ".join(["it was made with other settings:", *lines]) + f"\n{WAY_OUT}")
+        if watching:  # it is another measure now, and the best by it is still to come
+            run.best, run.bad = None, 0
+            begun = begun | {name: self.settings[name] for name in WATCHED}
+        return begun
+
+    def now(self) -> dict[str, Any]:
+        """The settings that may have changed since."""
+        said = settings_of_parts(*map(self.parts.get, ("model", "optimizer", "schedule")))
+        return said | {"data": since(self.settings["data"], self.task)}
+
+    def _changing(self) -> dict[str, Any]:
+        return self.parts | {"data": self.task}
+
+    def _left(self) -> dict[str, Any]:
+        """The settings of those parts that are the very ones that a run in this folder left, in this process."""
+        left = {name: (part, *LEFT.get((self.folder.resolve(), name), ())) for name, part in self._changing().items()}
+        return {name: known[1] for name, (part, *known) in left.items() if known and known[0]() is part}
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """After a block, however it ends, it is known how it has left its parts."""
+        try:
+            yield
+        finally:
+            now = self.now()
+            for name, part in self._changing().items():
+                with suppress(TypeError):  # some objects have no weak references
+                    LEFT[self.folder.resolve(), name] = weakref.ref(part), now[name]
+
+
+LEFT: dict[tuple[Path, str], tuple[weakref.ref, Any]] = {}  # by folder: the parts of its run, and their settings then
+
+
+def within(name: str, other: str) -> bool:
+    """Whether of two dotted names, such as differences have, one is of a part of the other."""
+    parts, others = (re.split(r"[.[]", text) for text in (name, other))
+    return all(a == b for a, b in zip(parts, others))
 
 
 def checked(known: dict[str, Any]) -> dict[str, Any]:

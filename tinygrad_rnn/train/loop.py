@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,8 @@ def fit(
         ``loss(model, batch, state)``, which returns ``(value, state)``, and starts from None. All arrays of a batch are
         time first, except for one that is called ``lengths`` in a named tuple. A backward direction begins anew in each
         window: what is carried on is ``model.carried(state)``, which layers have, and a module of your own around
-        layers of both directions needs. For windows that overlap, see :func:`~tinygrad_rnn.bptt.truncated`, and write a
-        loop of your own.
+        layers of both directions needs; ``carried = None`` in its class, where the loss returns nothing of theirs. For
+        windows that overlap, see :func:`~tinygrad_rnn.bptt.truncated`, and write a loop of your own.
     clip : float, optional
         The norm that the gradient is scaled down to, if it is larger: :func:`~tinygrad_rnn.optim.clip_grad_norm_`.
     on_nonfinite : {"raise", "skip", "ignore"}, optional
@@ -158,11 +158,13 @@ def fit(
     resume : bool, optional
         Go on from the newest checkpoint, if there is one (so a program can always say ``resume=True``), as if it had
         never stopped: the weights, and the records but for ``"seconds"``, come out the same, bit for bit, in the same
-        environment. Model, optimiser, schedule, data and settings are to be made as they were, and what differs is an
-        error; but the functions are taken on trust. When it ends (epochs, steps, patience) and what is seen of it
-        (callbacks, progress, log, every, keep) may be other than before. The seed of the data is the checkpoint's: rng
-        has to be the same, or None. What gives batches itself is asked for those of the epoch again, up to where it
-        was.
+        environment. Model, optimiser, schedule, data and settings are to be made as they were, or are those that the
+        run has left in the same process; what differs is an error. But functions, and what modules and tasks of your
+        own keep to themselves, are taken on trust. When it ends (epochs, steps, patience) and what is seen of it
+        (callbacks, metrics, progress, log, every, keep) may be other than before; validation, monitor and mode, too,
+        where nothing depends on them: neither patience nor restore_best nor ReduceLROnPlateau. The seed of the data is
+        the checkpoint's: rng has to be the same, or None. What gives batches itself is asked for those of the epoch
+        again, up to where it was.
     generators : sequence of Generator, optional
         What else is drawn from in training, by the loss, say. Those of the model are known.
 
@@ -222,11 +224,12 @@ def fit(
     if checkpoint is not None:
         settings = settings_of(
             model, optimizer, schedule, data, source, validation, schedule_each=schedule_each, window=window, clip=clip,
-            on_nonfinite=on_nonfinite, metrics=[*metrics], monitor=monitor, mode=mode, restore_best=restore_best,
+            on_nonfinite=on_nonfinite, monitor=monitor, mode=mode, restore_best=restore_best,
         )  # fmt: skip
         parts = {"model": model, "optimizer": optimizer} | ({} if schedule is None else {"schedule": schedule})
         drawn = [*dict.fromkeys([*drawn_from(model), *generators])]
-        saver = Checkpoints(Path(checkpoint), keep, parts, drawn, settings)
+        watched = restore_best or patience is not None or isinstance(schedule, ReduceLROnPlateau)
+        saver = Checkpoints(Path(checkpoint), keep, parts, drawn, settings, getattr(source, "task", None), watched)
 
     # Where it begins
     run = Run(seed)
@@ -236,6 +239,7 @@ def fit(
                                   "another run needs another folder")  # fmt: skip
         run = saver.read(files[-1], None if rng is None else seed)
     source.seed = run.seed
+    nothing = run.measured([] if held_out is None else [f"val_{name}" for name in ("loss", *metrics)])
     history, told_to_stop = History(run.records), False
 
     def ending() -> str:
@@ -249,13 +253,17 @@ def fit(
     def summed_up() -> dict[str, float]:
         """The record of the epoch, so far."""
         value = (lambda model, batch: loss(model, batch, None)[0]) if window else loss
-        found = {} if held_out is None else measured(model, value, held_out(), metrics)
-        record = run.record({f"val_{name}": number for name, number in found.items()}, seconds=lap())
+        with noting(f"in the validation, after epoch {run.epoch + 1}"):
+            found = {} if held_out is None else measured(model, value, held_out(), metrics)
+        record = run.record(nothing | {f"val_{name}": number for name, number in found.items()}, seconds=lap())
         history.append(record)
         report.epoch(record)
         return record
 
-    with in_mode(model, training=True), interrupts_counted() as interrupts, Report(progress, log) as report:
+    with (
+        in_mode(model, training=True), interrupts_counted() as interrupts, Report(progress, log) as report,
+        saver.leaving() if saver else nullcontext(),
+    ):  # fmt: skip
         report.begin(history, run.step, total(source, epochs, steps, window))
         lap = stopwatch()
         while not (ended := ending()):
@@ -342,7 +350,12 @@ def updated(model: Module, optimizer: Optimizer, value: Tensor, clip: float | No
     value.backward()
     norm = None
     if clip is not None or on_nonfinite != "ignore":
-        norm = float(clip_grad_norm_(optimizer.parameters, math.inf if clip is None else clip, on_nonfinite))
+        try:
+            norm = float(clip_grad_norm_(optimizer.parameters, math.inf if clip is None else clip, on_nonfinite))
+        except FloatingPointError as error:
+            if math.isfinite(loss := value.item()):
+                raise
+            raise FloatingPointError(f"the loss is {loss}, and {error}") from None
     optimizer.step()
     return norm
 

@@ -1,8 +1,8 @@
 """What a run is made with: checked before anything is done, and compared with a checkpoint's where a run is resumed.
 
-What can be written down is compared: numbers and names as they are, an object by its kind and the numbers and names
-among its attributes, data by shapes and a checksum. Functions cannot be: the loss, metrics, callbacks and what gives
-batches itself are taken on trust. What says only when a run ends or what is seen of it is not compared at all.
+What can be written down is compared: numbers and names as they are, an object by its kind and by what it was made
+with, data by shapes and a checksum. Functions cannot be: the loss, metrics, callbacks and what gives batches itself are
+taken on trust. What says only when a run ends or what is seen of it is not compared at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import is_array, move
+from ..arrays import device_of, is_array
+from ..debug import checksum
 from ..errors import described, whole
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau, Schedule
@@ -24,7 +25,9 @@ from ..optim.optimizers import ON_NONFINITE, POSITIVE, within
 from ..tensor import bare
 from .data import Source, is_arrays
 
-LOOKED_AT = 2**28  # bytes of an array: of a longer one, as many in rows that are evenly spread
+LOOKED_AT = {"cpu": 2**28, "cuda": 2**24}  # bytes of an array: of a longer one, as many in rows that are evenly spread
+LONG = 100  # of lists and strings that are longer, and of arrays with more numbers, there is a checksum
+PLAIN = {type(None), bool, int, float, str}
 
 # What is checked before -----------------------------------------------------------------------------------------------
 
@@ -36,8 +39,13 @@ def check_parts(model: Any, optimizer: Any, schedule: Any, schedule_each: str) -
         raise TypeError(f"optimizer: expected one of the model's parameters, optim.Adam(model.parameters()), say, got "
                         f"{described(optimizer)}")  # fmt: skip
     own = set(model.parameters())
-    if strangers := [i for i, p in enumerate(optimizer.parameters) if p not in own]:
-        raise ValueError(f"optimizer: parameter {strangers[0]} is none of the model's, and would be in no checkpoint: "
+    if stranger := next(((i, p) for i, p in enumerate(optimizer.parameters) if p not in own), None):
+        i, p = stranger
+        if not p.requires_grad:
+            raise ValueError(f"optimizer: parameter {i}, {described(p)}, does not require a gradient, so it is none of "
+                             "the model's parameters: was it frozen after the optimiser was made? Make the optimiser "
+                             "after it; or make it an nn.Parameter, which stays one while it is frozen")  # fmt: skip
+        raise ValueError(f"optimizer: parameter {i} is none of the model's, and would be in no checkpoint: "
                          "was the model made anew? Whatever else is trained belongs into a module with it")  # fmt: skip
     within("schedule_each", schedule_each, ("epoch", "step").__contains__, "'epoch' or 'step'")
     if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
@@ -109,12 +117,19 @@ def settings_of(
 ) -> dict[str, Any]:
     """All that has to be the same where a run is resumed."""
     return {
-        "model": modules_of(model),
-        "optimizer": hyperparameters(type(optimizer).__name__, optimizer.param_groups),
-        "schedule": None if schedule is None else written(schedule),
+        **settings_of_parts(model, optimizer, schedule),
         "data": contents(data),
         "validation": None if validation is None else contents(validation),
         **{name: written(value) for name, value in (source.identity | others).items()},
+    }
+
+
+def settings_of_parts(model: Module, optimizer: Optimizer, schedule: Any) -> dict[str, Any]:
+    """Of these, schedules and callbacks may change some in a run."""
+    return {
+        "model": modules_of(model),
+        "optimizer": hyperparameters(optimizer),
+        "schedule": None if schedule is None else written(schedule),
     }
 
 
@@ -127,8 +142,9 @@ def modules_of(model: Module) -> dict[str, str]:
     return {name: said(module) for name, module in model.named_modules() if name} | {"kind": said(model)}
 
 
-def hyperparameters(kind: str, groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def hyperparameters(optimizer: Optimizer) -> dict[str, Any]:
     """The settings of an optimiser: of its learning rates those that a schedule starts from, as it changes them."""
+    kind, groups = type(optimizer).__name__, optimizer.param_groups
     settings = [
         {name: written(value) for name, value in group.items() if name not in ("params", "initial_lr")}
         | {"lr": written(group.get("initial_lr", group["lr"]))} for group in groups
@@ -139,22 +155,52 @@ def hyperparameters(kind: str, groups: Iterable[Mapping[str, Any]]) -> dict[str,
 
 
 def written(value: Any) -> Any:
-    """A setting: numbers, strings, and lists of them as they are; a schedule by its settings; all else by its kind."""
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim < 2):
+    """A setting: numbers, strings, and short lists of them as they are; a schedule by its settings; all else by its
+    kind, and arrays and what is long by a checksum."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim < 2 and value.size <= LONG):
         value = value.tolist()
+    if isinstance(value, (list, tuple, str)) and len(value) > LONG:
+        return f"a {type(value).__name__} of {len(value)}, {checksum_of(contents_of_all([value]))}"
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
         return [written(part) for part in value]
     if isinstance(value, (Schedule, ReduceLROnPlateau)):
         return {"kind": type(value).__name__, **attributes(value, besides=("optimizer", *value.state_dict()))}
-    return type(value).__name__
+    return contents_of(value) if is_array(bare(value)) else type(value).__name__
 
 
 def attributes(x: Any, besides: Iterable[str] = ()) -> dict[str, Any]:
-    """How an object was made, as far as it says."""
-    known = getattr(x, "__dict__", {})
-    return {name: written(value) for name, value in known.items() if name not in besides and name[0] != "_"}
+    """How an object was made, as far as it says.
+
+    Of the package's own, that is what its attributes are. Of anybody else's, those that are called as what its
+    constructor takes: the others may count or measure, and differ from run to run.
+    """
+    known = {name: x for name, x in getattr(x, "__dict__", {}).items() if name not in besides and name[0] != "_"}
+    if type(x).__module__.partition(".")[0] != __name__.partition(".")[0]:
+        taken = parameters_of(type(x))
+        known = {name: value for name, value in known.items() if name in taken}
+    return {name: written(value) for name, value in known.items()}
+
+
+def parameters_of(made_by: Callable) -> Iterable[str]:
+    try:
+        return inspect.signature(made_by).parameters
+    except (TypeError, ValueError):  # it does not say
+        return ()
+
+
+def since(said: Any, task: Any) -> Any:
+    """What is said of a task, with what is short in it as it is by now: a curriculum changes it; arrays take time."""
+    if not isinstance(said, dict) or task is None:
+        return said
+    now = {name: getattr(task, name, None) for name in said if name != "kind"}
+
+    def is_short(value: Any) -> bool:
+        is_list = isinstance(value, (list, tuple, str))
+        return len(value) <= LONG if is_list else isinstance(value, (int, float, np.generic))
+
+    return said | {name: written(value) for name, value in now.items() if is_short(value)}
 
 
 def contents(data: Any) -> dict[str, Any]:
@@ -165,36 +211,45 @@ def contents(data: Any) -> dict[str, Any]:
         return {"kind": type(data).__name__, **attributes(data)}
     if type(data) not in (list, tuple):  # what reads its batches when it is asked for them is not read here
         return {"kind": type(data).__name__}
-    leaves = [*leaves_of(data)]
+    return {"kind": f"a {type(data).__name__} of {len(data)}", "batches": checksum_of(contents_of_all(data))}
+
+
+def contents_of_all(batches: Any) -> str:
+    """What is in batches, leaf by leaf."""
+    leaves = [*leaves_of(batches)]
     total = sum(getattr(bare(leaf), "nbytes", 0) for leaf in leaves)
-    said = [contents_of(leaf, total) for leaf in leaves]
-    return {"kind": f"a {type(data).__name__} of {len(data)}", "batches": f"checksum {checksum(str(said).encode())}"}
+    return str([leaf if isinstance(leaf, str) else contents_of(leaf, total) for leaf in leaves])
 
 
 def leaves_of(batches: Any) -> Iterator:
-    parts = batches.values() if isinstance(batches, Mapping) else batches
-    if parts is batches and not isinstance(batches, (list, tuple)):
+    """The leaves; numbers and strings of one list all in one, as there may be millions."""
+    if not isinstance(batches, (list, tuple, Mapping)):
         yield batches
+        return
+    parts = [*(batches.values() if isinstance(batches, Mapping) else batches)]
+    if {*map(type, parts)} <= PLAIN:
+        yield repr(parts)
         return
     for part in parts:
         yield from leaves_of(part)
 
 
 def contents_of(leaf: Any, total: int = 0) -> str:
-    """An array in a few words, whatever device it is on; total: the bytes of all that are looked at, if not of it."""
+    """An array in a few words: it is looked at where it is; total: the bytes of all that are, if not of it alone."""
     array = bare(leaf)
     if not is_array(array) or isinstance(array, np.generic):
         return str(written(leaf))
-    said = f"{array.dtype} {array.shape}"
+    device = device_of(array).partition(":")[0]
+    said = f"{array.dtype} {array.shape}" + ("" if device == "cpu" else " on a GPU")
     if array.dtype.hasobject:
         return said
     if array.ndim:
-        array = array[:: math.ceil(max(total, array.nbytes, 1) / LOOKED_AT)]
-    return f"{said}, checksum {checksum(move(array, 'cpu').tobytes())}"
+        array = array[:: math.ceil(max(total, array.nbytes, 1) / LOOKED_AT[device])]
+    return f"{said}, checksum {checksum(array):08x}"
 
 
-def checksum(content: bytes) -> str:
-    return f"{zlib.crc32(content):08x}"
+def checksum_of(text: str) -> str:
+    return f"checksum {zlib.crc32(text.encode(errors='surrogatepass')):08x}"
 
 
 # Comparing them -------------------------------------------------------------------------------------------------------
