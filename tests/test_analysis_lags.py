@@ -249,7 +249,7 @@ WRONG = {
     "drawn by a function": (lambda: memory(lambda xs: xs.sum(axis=0) + RNG.random(), draw(T, B, I), rng=0), ValueError,
                             "something else, when it was called with the same inputs again"),
     "many numbers": (lambda: contributions(make(nn.RNNCell), draw(T, B, I), lambda y, t: y), ValueError,
-                     r"loss: expected a single number, got float64 \(3, 4\) at step 0: its mean"),
+                     r"loss: expected a single number, got float64 \(3, 4\): its mean"),
     "frozen": (lambda: contributions(frozen(), draw(T, B, I), squares, parameters=dict(frozen().named_members())),
                ValueError, "require gradients; weight_hh: frozen"),
     "a network": (lambda: contributions(nn.RNN(I, H, rng=0), draw(T, B, I), squares), TypeError,

@@ -1347,3 +1347,15 @@ def test_the_example_runs(tmp_path, capsys):
 def test_the_benchmark_runs(capsys):
     assert measure(["--smoke"]) == 0
     assert "| checkpointed |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("run", [
+    lambda cell, xs, loss: tg.bptt.contributions(cell, xs, loss, cell.weight_hh),
+    lambda cell, xs, loss: list(tg.bptt.rtrl(cell, xs, loss)),
+    lambda cell, xs, loss: list(tg.bptt.truncated(cell, xs, loss, 2)),
+])  # fmt: skip
+def test_a_loss_is_a_single_number(run):
+    cell = nn.RNNCell(1, 2, rng=0, dtype=np.float64)
+    with pytest.raises(ValueError, match=r"^loss: expected a single number, got .*: its mean, say$"):
+        run(cell, np.ones((4, 1, 1)), lambda y, t: y * y)
+    assert all(p.grad is None for p in cell.parameters())

@@ -222,6 +222,8 @@ def checked_loss(value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"loss: expected a tensor, a single number, that was computed from the outputs, got "
                         f"{described(value)}")  # fmt: skip
+    if value.size != 1:
+        raise ValueError(f"loss: expected a single number, got {described(value)}: its mean, say")
     return value
 
 

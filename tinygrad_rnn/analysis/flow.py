@@ -218,8 +218,6 @@ def gradient_flow(model: Module, loss: Callable, batch: Any) -> GradientFlow:
         watching_scans(model) as scans,
     ):  # fmt: skip
         value = checked_loss(loss(model, batch))
-    if value.size != 1:
-        raise ValueError(f"loss: expected a single number, got {described(value)}: its mean, say")
     if not (seen := by_name(model, scans)):
         raise ValueError("loss: it runs no cell of the model by tg.scan, or by an nn.Recurrent, and only those are "
                          "watched: in the place of a loop over cell(x, state) put tg.scan(cell, xs)")  # fmt: skip

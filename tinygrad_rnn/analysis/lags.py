@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bptt import checked_loss, paths_back
+from ..bptt import paths_back
 from ..errors import described
 from ..nn import Module
 from ..nn.recurrent import checked_sequence, drawn_from, prepared
@@ -196,7 +196,7 @@ def contributions(
     losses = np.full(time, np.nan)
     sizes = {name: np.full((time, time), np.nan) for name in parameters}
     sums = {name: np.zeros(p.shape) for name, p in parameters.items()}
-    paths = groupby(paths_back(cell, xs, state, single(loss), [*parameters.values()]), itemgetter(0))
+    paths = groupby(paths_back(cell, xs, state, loss, [*parameters.values()]), itemgetter(0))
     with recording(), drawn_again(drawn_from(module) if isinstance(module, Module) else []):
         for t, path in counted(paths, progress, "contributions", total=time):
             for _, k, e, terms in path:
@@ -209,14 +209,3 @@ def contributions(
     if np.isnan(losses).all():
         raise ValueError("loss: it returned None for each step: expected a number for at least one")
     return Contributions(losses, sizes, sums)
-
-
-def single(loss: Callable) -> Callable:
-    """The same loss; what is not a single number is refused."""
-
-    def checked(y: Any, t: int) -> Any:
-        if (e := loss(y, t)) is not None and checked_loss(e).size != 1:
-            raise ValueError(f"loss: expected a single number, got {described(e)} at step {t}: its mean, say")
-        return e
-
-    return checked
