@@ -284,3 +284,22 @@ def test_numbers_that_a_function_has_closed_over_are_traced():
         np.testing.assert_allclose(ys.data, tg.scan(step, xs, h, compiled=False)[0].data, rtol=1e-12)
     with pytest.raises(Untraceable, match="a number is asked for"):
         tg.scan(lambda x, h: (x, h * gain.item()), xs, h, compiled="numpy")
+
+
+TABLE = {"gain": np.array([0.5])}
+
+
+class Tabled(Gained):
+    def __init__(self):
+        super().__init__()
+        self.table = TABLE  # what the cell has of its own is copied; what its method refers to is not
+
+    def gained(self, h):
+        return self.table["gain"] * TABLE["gain"][0] * h
+
+
+def test_what_a_cell_shares_with_its_module_is_looked_at_as_both():
+    cell, xs = Tabled(), np.random.default_rng(0).standard_normal((40, 2, 3))
+    for TABLE["gain"][0] in 0.9, 0.1:
+        ys, _ = tg.scan(cell, xs, compiled="numpy")
+        np.testing.assert_allclose(ys.data, tg.scan(cell, xs, compiled=False)[0].data, rtol=1e-12)

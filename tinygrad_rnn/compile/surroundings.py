@@ -52,7 +52,7 @@ class Surroundings:
     def __init__(self, step: Any):
         self.parts: list[Any] = []
         self.paths: list[str] = []
-        self.seen: dict[int, int] = {}
+        self.seen: dict[tuple[int, bool], int] = {}  # by id, and by whether it belongs to a class or a module
         self.alive: list[Any] = []  # so that no other object gets the id of one that was seen
         self.shared = False  # whether what is looked at belongs to a class or a module
         self.numbers: dict[int, np.ndarray] = {}  # arrays that do
@@ -68,9 +68,10 @@ class Surroundings:
             return type(x), repr(x)
         if self.shared and isinstance(x, np.ndarray):
             self.numbers[id(x)] = x
-        if id(x) in self.seen:
-            return self.seen[id(x)]
-        self.seen[id(x)] = len(self.seen)
+        seen = id(x), self.shared
+        if seen in self.seen:
+            return self.seen[seen]
+        self.seen[seen] = len(self.seen)
         self.alive.append(x)
         if isinstance(x, Tensor) or is_array(x):
             self._add(x, name)
@@ -99,9 +100,11 @@ class Surroundings:
         raise Untraceable(f"{name or 'the step'} is {described(x)}, and nobody can tell whether that changes")
 
     def _add(self, part: Any, name: str) -> int:
-        self.parts.append(part)
-        self.paths.append(name)
-        return len(self.parts)
+        if (place := next((i for i, one in enumerate(self.parts) if one is part), None)) is None:
+            place = len(self.parts)
+            self.parts.append(part)
+            self.paths.append(name)
+        return place
 
     def _of_function(self, f: types.FunctionType) -> tuple:
         """The code of a function, and what that refers to."""

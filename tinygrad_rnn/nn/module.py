@@ -230,7 +230,8 @@ class Module:
         """In this block, parameters are these tensors, with their place on the tape; after it, they are what they were.
 
         So a function that uses a module becomes a function of its weights: one to be differentiated any number of
-        times, or checked. What a checkpoint computes again, on the way back, has to be computed in the block, too.
+        times, or checked. What a checkpoint computes again, on the way back, has to be computed in the block, too; and
+        no other thread may use the module meanwhile.
 
         Parameters
         ----------
@@ -271,14 +272,14 @@ class Module:
         try:
             for name, x in given.items():
                 p = parameters[name]
+                _lent[p] += 1
                 before[p] = p._data, p.node
                 p._data, p.node = x._data, x.node
-            _lent.update(before.keys())
             yield
         finally:
-            _lent.subtract(before.keys())
             for p, (data, node) in before.items():
                 p._data, p.node = data, node
+                _lent[p] -= 1
                 if not _lent[p]:
                     del _lent[p]
 
